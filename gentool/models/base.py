@@ -1,0 +1,180 @@
+"""What every family implements: one training step, one way to sample, and the capabilities it claims."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+from gentool.batch import Batch
+from gentool.space import DataSpace
+
+Metrics = Mapping[str, Tensor]
+"""Named detached tensors, keyed `player/term`; they stay on the device until they are logged."""
+
+Pass = Callable[[], Iterator[Batch]]
+"""One ordered pass over a split."""
+
+
+class Loss(NamedTuple):
+    """What one player minimises.
+
+    Attributes:
+        total: scalar; the only thing minimised. Likelihood models: nats per example.
+        terms: named detached scalars, logged (reconstruction, kl, penalty, …).
+    """
+
+    total: Tensor
+    terms: Mapping[str, Tensor]
+
+
+class Minimizer(Protocol):
+    """What a model needs of the optimisation; `training.optimizers.Optimizers` implements it.
+
+    Attributes:
+        step: training steps done.
+        steps: training steps planned; warm-ups and annealing are functions of these two.
+    """
+
+    step: int
+    steps: int
+
+    def minimize(self, player: str, loss: Callable[[Batch], Loss], batches: Iterator[Batch]) -> Metrics:
+        """Draw what one update needs from `batches`, and take one step of `player` down `loss`."""
+        ...
+
+    def minimize_together(
+        self, players: Sequence[str], losses: Callable[[Batch], Mapping[str, Loss]], batches: Iterator[Batch]
+    ) -> Metrics:
+        """Take one step of each player down its own loss, all computed in one shared graph."""
+        ...
+
+    def sum_over_processes(self, t: Tensor) -> Tensor:
+        """Sum a tensor over the processes that train together; itself where there is one."""
+        ...
+
+
+class GenerativeModel(nn.Module, ABC):
+    """A model of data in `space`; the public space of x is always data space.
+
+    Args:
+        space: facts of the data.
+        sampler: what sampling can be asked for; every reader may override its values.
+    """
+
+    def __init__(self, space: DataSpace, sampler: Mapping[str, Any]) -> None:
+        super().__init__()
+        self.space = space
+        self.sampler = dict(sampler)
+
+    def players(self) -> dict[str, list[nn.Parameter]]:
+        """Return the parameters each player of the training moves; disjoint, and together all of them."""
+        return {"model": list(self.parameters())}
+
+    def averaged(self) -> list[nn.Parameter]:
+        """Return the parameters an exponential moving average follows; buffers are shared, not copied."""
+        return list(self.parameters())
+
+    def begin(self, data: Pass) -> None:
+        """Initialise what depends on data (ActNorm, k-means++); once, on training data, never on resume."""
+
+    @abstractmethod
+    def train_step(self, batches: Iterator[Batch], optimizers: Minimizer) -> Metrics:
+        """Do one training step and return what it measured."""
+
+    def finish(self, data: Pass) -> None:
+        """Fit what is fitted after training (a density over codes), on training data."""
+
+    def objective(self, batch: Batch) -> Tensor | None:
+        """Return (batch,) what `best.pt` minimises: the training loss unannealed; None where none exists."""
+        return None
+
+    def report(self, data: Pass) -> Metrics:
+        """Return what validation logs beside the objective: scalars, or vectors (one number a latent dimension)."""
+        return {}
+
+    @abstractmethod
+    def sample(self, n: int, y: Tensor | None = None) -> Tensor:
+        """Draw from p(x), or p(x | y).
+
+        Args:
+            n: number of samples.
+            y: (n,) int64 labels; None draws them by their training frequency.
+
+        Returns:
+            (n, *space.shape), in data space.
+        """
+
+    def picture(self, n: int, y: Tensor | None = None) -> Tensor:
+        """Draw what a grid shows of `sample(n, y)` under the same random state: the mean of p(x | z), where there is one.
+
+        Args:
+            n: number of samples.
+            y: (n,) int64 labels, or None.
+
+        Returns:
+            (n, *space.shape) in data space, float where it is a mean.
+        """
+        return self.sample(n, y)
+
+    def draw_labels(self, n: int) -> Tensor:
+        """Draw (n,) int64 labels by their training frequency."""
+        device = next(self.parameters()).device
+        return torch.multinomial(self.space.frequencies.to(device), n, replacement=True)
+
+
+@runtime_checkable
+class HasLikelihood(Protocol):
+    """log p(x), exactly or as a bound.
+
+    Attributes:
+        likelihood: what `log_prob` returns: the exact value, a lower bound, an importance-sampled
+            lower bound that rises to the value with `draws`, or the value by an ODE solver.
+    """
+
+    likelihood: Literal["exact", "bound", "importance", "ode"]
+
+    def log_prob(self, x: Tensor, y: Tensor | None = None, *, draws: int = 1) -> Tensor:
+        """Return (batch,) log p(x) in nats, of x (batch, *space.shape) in data space."""
+        ...
+
+
+@runtime_checkable
+class Decodes(Protocol):
+    """A latent space that can be sampled and decoded."""
+
+    def sample_latent(self, n: int) -> Tensor:
+        """Draw (n, *latent shape) from the prior."""
+        ...
+
+    def decode(self, z: Tensor, y: Tensor | None = None) -> Tensor:
+        """Return (n, *space.shape) float, the mean of p(x | z) in data space."""
+        ...
+
+
+@runtime_checkable
+class Encodes(Decodes, Protocol):
+    """A latent space with a map from data."""
+
+    def encode(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        """Return (batch, *latent shape), the code of x; the mean where it is random."""
+        ...
+
+
+@runtime_checkable
+class Reconstructs(Protocol):
+    """A map from data to its reconstruction."""
+
+    def reconstruct(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        """Return (batch, *space.shape) float, in data space."""
+        ...
+
+
+@runtime_checkable
+class Completes(Protocol):
+    """Filling in what is unknown: prompts, image completion and inpainting are one thing."""
+
+    def complete(self, x: Tensor, known: Tensor, y: Tensor | None = None) -> Tensor:
+        """Return x with its unknown part drawn; `known` (batch, *space.shape) is True where x is given."""
+        ...

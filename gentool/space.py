@@ -1,0 +1,125 @@
+"""The public space of x: what the data is, and how models see it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from math import prod
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class DataSpace:
+    """Facts of the data: built by the dataset, kept in the checkpoint, never options of a model.
+
+    Attributes:
+        shape: of one x: (2,) for points, (channels, height, width) for images, (length,) for text.
+        levels: x holds the integers 0..levels-1 (images 256, binarised 2, text its vocabulary); None where x is real.
+        classes: number of classes, 0 where there are no labels.
+        examples: size of the training split.
+        loc: per-dimension mean of the training split, (*shape,); zeros where `levels` is set.
+        scale: per-dimension standard deviation of the training split, (*shape,), > 0; ones where `levels` is set.
+        frequencies: (classes,) share of each class in the training split; sums to 1.
+        vocabulary: the symbols of text, empty otherwise.
+    """
+
+    shape: tuple[int, ...]
+    levels: int | None
+    classes: int
+    examples: int
+    loc: Tensor
+    scale: Tensor
+    frequencies: Tensor
+    vocabulary: tuple[str, ...]
+
+    @property
+    def dims(self) -> int:
+        """Number of dimensions of one x."""
+        return prod(self.shape)
+
+    @property
+    def is_image(self) -> bool:
+        """Whether x is (channels, height, width)."""
+        return len(self.shape) == 3
+
+    @property
+    def is_points(self) -> bool:
+        """Whether x is a vector of reals."""
+        return len(self.shape) == 1 and self.levels is None
+
+    def to_model(self, x: Tensor) -> Tensor:
+        """Map data space to model space: integers to [-1, 1], reals to zero mean and unit variance.
+
+        Args:
+            x: (batch, *shape), in data space.
+
+        Returns:
+            (batch, *shape) float32.
+        """
+        if self.levels is None:
+            return (x - self.loc.to(x.device)) / self.scale.to(x.device)
+        return x.float().mul_(2 / (self.levels - 1)).sub_(1)
+
+    def to_data(self, x: Tensor) -> Tensor:
+        """Map model space back to data space without rounding: the inverse of `to_model`, clamped to the levels.
+
+        Args:
+            x: (batch, *shape) float, in model space.
+
+        Returns:
+            (batch, *shape) float, in data space: within [0, levels - 1] where x is discrete.
+        """
+        if self.levels is None:
+            return x * self.scale.to(x.device) + self.loc.to(x.device)
+        return ((x + 1) * ((self.levels - 1) / 2)).clamp(0, self.levels - 1)
+
+    def quantise(self, x: Tensor) -> Tensor:
+        """Round a float in data space to what the dataset itself would hold: integers, or float32.
+
+        Args:
+            x: (batch, *shape) float, in data space.
+
+        Returns:
+            (batch, *shape) of `dtype`.
+        """
+        return x if self.levels is None else x.round().clamp(0, self.levels - 1).to(self.dtype)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype of x in data space: uint8, int64 beyond 256 levels, float32."""
+        if self.levels is None:
+            return torch.float32
+        return torch.uint8 if self.levels <= 256 else torch.int64
+
+    def check(self, x: Tensor) -> None:
+        """Raise ValueError, naming the first offender, where x is not (batch, *shape) inside the space.
+
+        Args:
+            x: what claims to be examples.
+
+        Raises:
+            ValueError: on a wrong shape, a non-finite value, or a level out of range.
+        """
+        if tuple(x.shape[1:]) != self.shape:
+            raise ValueError(f"examples have shape {tuple(x.shape[1:])}; expected {self.shape}")
+        if self.levels is None:
+            bad = ~torch.isfinite(x)
+            claim = "is not finite"
+        else:
+            if x.is_floating_point() and not torch.equal(x, x.round()):
+                raise ValueError(f"examples hold fractions; expected the integers 0..{self.levels - 1}")
+            bad = (x < 0) | (x > self.levels - 1)
+            claim = f"lies outside 0..{self.levels - 1}"
+        if bad.any():
+            row = int(bad.flatten(1).any(1).nonzero()[0])
+            raise ValueError(f"example {row}: {x[row][bad[row]][0].item()} {claim}")
+
+    def state(self) -> dict[str, Any]:
+        """The space as plain types and tensors, for a checkpoint."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> "DataSpace":
+        """Rebuild a space from `state()`."""
+        return cls(**{**state, "shape": tuple(state["shape"]), "vocabulary": tuple(state["vocabulary"])})
