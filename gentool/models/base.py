@@ -61,7 +61,12 @@ class GenerativeModel(nn.Module, ABC):
     Args:
         space: facts of the data.
         sampler: what sampling can be asked for; every reader may override its values.
+
+    Attributes:
+        conditional: whether the model is of p(x | y).
     """
+
+    conditional: bool = False
 
     def __init__(self, space: DataSpace, sampler: Mapping[str, Any]) -> None:
         super().__init__()

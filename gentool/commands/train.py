@@ -1,0 +1,257 @@
+"""Train a model."""
+
+import json
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from hydra.utils import call
+from torch import Tensor
+
+from gentool import config as composed
+from gentool.data.batches import Batches, ordered
+from gentool.data.dataset import Dataset
+from gentool.device import Device
+from gentool.errors import Diverged, Interrupted, UsageError
+from gentool.models.base import Decodes, GenerativeModel, Reconstructs
+from gentool.plots.fields import draw_fields
+from gentool.plots.grids import Pixels, make_grid
+from gentool.plots.pictures import draw_examples
+from gentool.space import DataSpace
+from gentool.training import processes, rng
+from gentool.training.checkpoints import atomic_write, versions
+from gentool.training.estimates import estimate
+from gentool.training.interrupts import Interrupts
+from gentool.training.log import RunLog, Silence
+from gentool.training.loop import Loop
+from gentool.training.optimizers import Factory
+from gentool.training.runs import output_folder, run_name
+from gentool.training.schedules import Schedule
+from gentool.training.trainer import Trainer
+
+SHOWN = 64
+"""Samples in a grid drawn while training."""
+
+EVALUATION_BATCH = 512
+"""Examples a batch of a pass; nothing measured depends on it."""
+
+
+def train(
+    *,
+    model: Callable[[DataSpace], GenerativeModel],
+    dataset: Dataset,
+    optimizer: Callable[..., torch.optim.Optimizer] | Mapping[str, Callable[..., torch.optim.Optimizer]],
+    schedule: Callable[[float], float],
+    device: Device,
+    trainer: Trainer,
+    seed: int,
+    out: str | None,
+    resume: str | None,
+    dry_run: bool,
+    sweep: Mapping[str, str | None],
+    choices: Mapping[str, str],
+) -> float | None:
+    """Train a model, or go on where a run stopped.
+
+    Args:
+        model: builds the model for a space.
+        dataset: the data.
+        optimizer: builds the optimiser of a player's parameters; one for all, or one for each player.
+        schedule: the factor on the learning rate.
+        device: where it runs.
+        trainer: lengths and intervals.
+        seed: of initialisation, batches and noise.
+        out: the run's folder, or None.
+        resume: the run to go on with, or None.
+        dry_run: whether to print what would happen, and stop.
+        sweep: what a sweep minimises.
+        choices: the files the groups took.
+
+    Returns:
+        What a sweeper minimises; None where the run has no such value.
+
+    Raises:
+        UsageError: if the run to resume is none.
+        Diverged: on a non-finite loss or gradient.
+        Interrupted: on a signal, after saving.
+    """
+    if device.processes > 1 and not processes.launched():
+        return processes.launch(partial(worker, composed.current()), device.processes)
+    processes.join(device.kind)
+    built = model(dataset.space)
+    device.place(built)
+    data = dataset.to(device.torch)
+    make = partial(_loop, built, data, optimizer, schedule, device, trainer, seed)
+    if dry_run:
+        print(yaml.safe_dump(composed.current(), sort_keys=False, allow_unicode=True))
+        print(estimate(make(Path(), {})))
+        return None
+    if resume is not None and not (Path(resume) / "checkpoints" / "last.pt").is_file():
+        raise UsageError(f"resume={resume}: no run there (expected checkpoints/last.pt in it)")
+    config = composed.current() | {"resume": None, "dry_run": False, "out": None}
+    folder = _folder(resume, out, config)
+    loop = make(folder, config)
+    if resume is not None:
+        loop.resume()
+    elif processes.rank() > 0:  # equal weights, but noise of its own
+        rng.seed_all(seed, processes.rank())
+    summary = _run(loop, device)
+    if processes.rank() == 0:
+        print(folder)
+    return _objective(summary, sweep.get("metric"))
+
+
+def worker(config: dict[str, Any]) -> float | None:
+    """Train as one of several processes that `device.processes` started.
+
+    Args:
+        config: the composed config of the command.
+
+    Returns:
+        What `train` returns.
+    """
+    composed.set_current(config)
+    rng.seed_all(config["seed"])
+    try:
+        result: float | None = call(config, _convert_="all")
+    finally:
+        processes.leave()
+    return result
+
+
+def _folder(resume: str | None, out: str | None, config: dict[str, Any]) -> Path:
+    """Make the run's folder and write its config there; rank 0 does, the others are told its path."""
+    path = resume
+    if processes.rank() == 0:
+        folder = Path(resume) if resume else output_folder("train", run_name(config), out)
+        (folder / "checkpoints").mkdir(exist_ok=True)
+        text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
+        atomic_write(folder / "config.yaml", lambda file: file.write(text.encode()))
+        path = str(folder)
+    return Path(str(processes.broadcast(path)))
+
+
+def _loop(
+    model: GenerativeModel,
+    data: Dataset,
+    optimizer: Factory | Mapping[str, Factory],
+    schedule: Schedule,
+    device: Device,
+    trainer: Trainer,
+    seed: int,
+    folder: Path,
+    config: dict[str, Any],
+) -> Loop:
+    plan = trainer.plan(len(data.train))
+    return Loop(
+        model,
+        trainer,
+        data=lambda position: Batches(
+            data.train, plan.batch_size, seed, position, processes.rank(), processes.count()
+        ),
+        train=partial(ordered, data.train, EVALUATION_BATCH, seed),
+        valid=partial(ordered, data.valid, EVALUATION_BATCH, seed) if len(data.valid) else None,
+        optimizer=optimizer,
+        schedule=schedule,
+        draw=partial(draw, data=data),
+        folder=folder,
+        config=config,
+        seed=seed,
+    )
+
+
+def draw(model: GenerativeModel, data: Dataset) -> dict[str, Pixels]:
+    """Draw what a run shows of its model: samples, reconstructions, and on points the fields it defines.
+
+    Args:
+        model: in eval mode.
+        data: what it is trained on.
+
+    Returns:
+        Pixels by tag; "step" is the sample grid.
+    """
+    space = model.space
+    y = labels_for_grid(space, SHOWN) if model.conditional else None
+    pictures = {"step": draw_examples(model.picture(SHOWN, y), space, y, title="samples", columns=8)}
+    if isinstance(model, Reconstructs) and space.is_image:
+        source = data.valid if len(data.valid) else data.train
+        x, labels, _ = next(ordered(source, 8, 0))
+        rows = torch.cat([x.float(), model.reconstruct(x, labels if model.conditional else None)])
+        pictures["reconstruction"] = make_grid(rows, space, columns=len(x))
+    if space.is_points:
+        pictures |= {"field": field} if (field := draw_fields(model, data)) is not None else {}
+    return pictures
+
+
+def labels_for_grid(space: DataSpace, n: int) -> Tensor:
+    """Return (n,) labels that give every class the same share, class after class along the rows."""
+    return torch.arange(n, device=space.frequencies.device) * space.classes // n
+
+
+def _run(loop: Loop, device: Device) -> dict[str, Any]:
+    log: RunLog | Silence = Silence()
+    if processes.rank() == 0:
+        steps = None if loop.plan.minutes else loop.plan.steps
+        log = RunLog(loop.folder, step=loop.step, steps=steps, header=_header(loop, device))
+    command = f"gentool train resume={loop.folder}"
+    try:
+        with Interrupts() as interrupts:
+            loop.run(log, interrupts)
+        summary = _summary(loop, device)
+        if loop.best["value"] is None:
+            log.say("no validation objective: best is last")
+        if processes.rank() == 0:
+            text = json.dumps(summary, indent=2)
+            atomic_write(loop.folder / "summary.json", lambda file: file.write(text.encode()))
+        log.finish(summary, loop.config, _next_commands(loop))
+    except Diverged as error:
+        raise Diverged(f"{error}; the last good checkpoint is {loop.checkpoint('last')}") from error
+    except Interrupted as error:
+        raise Interrupted(f"{error}. Go on with: {command}", error.exit_code - 128) from error
+    finally:
+        log.close()
+    return summary
+
+
+def _header(loop: Loop, device: Device) -> dict[str, str]:
+    return {
+        "model": loop.config["choices"]["model"],
+        "dataset": loop.config["choices"]["dataset"],
+        "parameters": f"{sum(p.numel() for p in loop.model.parameters()):,}",
+        "device": device.describe(),
+        "run folder": str(loop.folder),
+    }
+
+
+def _summary(loop: Loop, device: Device) -> dict[str, Any]:
+    return {
+        "model": loop.config["choices"]["model"],
+        "dataset": loop.config["choices"]["dataset"],
+        "parameters": sum(p.numel() for p in loop.model.parameters()),
+        "device": device.kind,
+        "precision": device.precision,
+        "seconds": round(loop.seconds, 3),
+        "steps": loop.step,
+        "epochs": round(loop.epoch, 3),
+        "examples_per_second": round(loop.step * loop.plan.examples_per_step / max(loop.seconds, 1e-9), 1),
+        "best": loop.best if loop.best["value"] is not None else {"step": loop.step, "value": None, "metric": None},
+        "final": {f"{split}/{name}": value for split, values in loop.last.items() for name, value in values.items()},
+        "versions": versions(),
+    }
+
+
+def _next_commands(loop: Loop) -> list[str]:
+    """What to try next with this run: every model can be sampled; the second depends on what it can do."""
+    verbs = ["sample", "interpolate" if isinstance(loop.model, Decodes) else "evaluate"]
+    return [f"gentool {verb} ckpt={loop.folder}" for verb in verbs]
+
+
+def _objective(summary: Mapping[str, Any], metric: str | None) -> float | None:
+    if metric is None:
+        return summary["best"]["value"]
+    if metric not in summary["final"]:
+        raise UsageError(f"sweep.metric={metric}: the run has {', '.join(summary['final'])}")
+    return summary["final"][metric]

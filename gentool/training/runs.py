@@ -1,0 +1,243 @@
+"""Runs on disk: their folders, and models built from checkpoints alone."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.utils import get_object, instantiate
+from omegaconf import OmegaConf
+
+from gentool.config import config_dir
+from gentool.device import Device
+from gentool.errors import RunError, Unavailable, UsageError, nearest
+from gentool.models.base import GenerativeModel
+from gentool.schema import check_values
+from gentool.space import DataSpace
+from gentool.training.checkpoints import read_checkpoint
+
+OUTPUTS = Path("outputs")
+MODEL_HOMES = ("gentool.models", "gentool.nn", "gentool.probability")
+DATA_HOMES = ("gentool.data",)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loaded:
+    """A model rebuilt from a checkpoint, in eval mode and on its device.
+
+    Attributes:
+        model: the model, holding the weights named by `weights`.
+        config: the run's whole resolved config.
+        step: training steps it has seen.
+        path: the checkpoint file.
+        weights: "ema" where the averaged weights were taken, else "raw".
+        name: "<model>-<dataset>".
+    """
+
+    model: GenerativeModel
+    config: dict[str, Any]
+    step: int
+    path: Path
+    weights: str
+    name: str
+
+
+def run_name(config: Mapping[str, Any]) -> str:
+    """Return "<model>-<dataset>" of a run's config."""
+    return f"{config['choices']['model']}-{config['choices']['dataset']}"
+
+
+def output_folder(verb: str, name: str, out: str | None) -> Path:
+    """Make and return a fresh folder `outputs/<verb>/<name>/<date>_<time>`, or the folder `out`.
+
+    Args:
+        verb: the command.
+        name: "<model>-<dataset>".
+        out: a folder of the user's choice, made if it is not there; None: a fresh one that no other run shares.
+
+    Raises:
+        RunError: if the folder cannot be made.
+    """
+    try:
+        if out is not None:
+            Path(out).mkdir(parents=True, exist_ok=True)
+            return Path(out)
+        parent = OUTPUTS / verb / name
+        parent.mkdir(parents=True, exist_ok=True)
+        return _fresh(parent)
+    except OSError as error:
+        raise RunError(f"cannot make the folder {out or OUTPUTS / verb / name}: {error.strerror}") from error
+
+
+def _fresh(parent: Path) -> Path:
+    moment = f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
+    for number in range(1, 1000):
+        folder = parent / (moment if number == 1 else f"{moment}_{number}")
+        try:
+            folder.mkdir(exist_ok=False)
+        except FileExistsError:
+            continue
+        return folder
+    raise FileExistsError(17, "a thousand runs started in this second", str(parent))
+
+
+def checkpoint_file(ckpt: str, which: str | None) -> Path:
+    """Return the checkpoint that `ckpt` means: a file itself; of a run folder `which`, else best, else last.
+
+    Raises:
+        UsageError: if there is none.
+    """
+    path = Path(ckpt).expanduser()
+    if path.is_file():
+        return path
+    folder = path / "checkpoints" if (path / "checkpoints").is_dir() else path
+    for name in [which] if which else ["best", "last"]:
+        if (folder / f"{name}.pt").is_file():
+            return folder / f"{name}.pt"
+    if not path.exists():
+        raise UsageError(f"ckpt={ckpt}: no such file or folder")
+    found = sorted(p.stem for p in folder.glob("*.pt"))
+    hint = nearest(which, found) if which and found else "expected a checkpoint file or a run folder"
+    raise UsageError(f"ckpt={ckpt}: no checkpoint {which or 'best or last'} there; {hint}")
+
+
+def finished_runs() -> Iterator[Path]:
+    """Yield the finished runs under outputs/, newest first."""
+    summaries = [*OUTPUTS.glob("train/*/*/summary.json"), *OUTPUTS.glob("multirun/*/*/summary.json")]
+    for summary in sorted(summaries, key=lambda path: path.stat().st_mtime_ns, reverse=True):
+        yield summary.parent
+
+
+def load(
+    ckpt: str | None,
+    *,
+    which: str | None,
+    weights: str | None,
+    device: Device,
+    sampler: Mapping[str, Any],
+    needs: type | None = None,
+) -> Loaded:
+    """Rebuild the model of a checkpoint.
+
+    Args:
+        ckpt: a checkpoint file or a run folder; None: the newest finished run that fits.
+        which: best, last or step_00001000 of a run folder; None: best, else last.
+        weights: ema or raw; None: EMA where there is one.
+        device: where it shall run.
+        sampler: overrides of the model's sampling knobs.
+        needs: the capability protocol the command needs.
+
+    Returns:
+        The model, and what the checkpoint says of it.
+
+    Raises:
+        UsageError: if there is no such checkpoint, or a knob is unknown.
+        Unavailable: if the model lacks the capability.
+    """
+    if ckpt is not None:
+        return _load(checkpoint_file(ckpt, which), weights, device, sampler, needs)
+    for run in finished_runs():
+        try:
+            loaded = _load(checkpoint_file(str(run), which), weights, device, sampler, needs)
+        except Unavailable:
+            continue
+        return loaded
+    fitting = f" that has {needs.__name__}" if needs and next(finished_runs(), None) else ""
+    raise UsageError(f"no finished run{fitting} under {OUTPUTS}/; train one (gentool train), or give ckpt=")
+
+
+def _load(
+    path: Path, weights: str | None, device: Device, sampler: Mapping[str, Any], needs: type | None
+) -> Loaded:
+    state = read_checkpoint(path)
+    config = state["config"]
+    model = build_model(config, DataSpace.from_state(state["space"]), state["model"])
+    if needs is not None and not isinstance(model, needs):
+        raise Unavailable(f"{type(model).__name__} does not implement {needs.__name__} ({_duties(needs)})")
+    if weights == "ema" and "ema" not in state:
+        raise UsageError(f"weights=ema: {path} holds no averaged weights; it was trained without trainer.ema")
+    taken = "ema" if "ema" in state and weights != "raw" else "raw"
+    model.load_state_dict({**state["model"], **state["ema"]} if taken == "ema" else state["model"])
+    model.eval().requires_grad_(False)
+    override_sampler(model, sampler)
+    device.place(model)
+    return Loaded(model=model, config=config, step=state["step"], path=path, weights=taken, name=run_name(config))
+
+
+def _duties(protocol: type) -> str:
+    return ", ".join(sorted(n for n in protocol.__protocol_attrs__ if callable(getattr(protocol, n, None))))  # type: ignore[attr-defined]
+
+
+def override_sampler(model: GenerativeModel, values: Mapping[str, Any]) -> None:
+    """Set sampling knobs of a model, checked like the values of its config.
+
+    Raises:
+        UsageError: if the model has no such knob, or the value does not fit it.
+    """
+    for key in values:
+        if key not in model.sampler:
+            hint = nearest(key, model.sampler) if model.sampler else "it has none"
+            raise UsageError(f"sampler.{key}: {type(model).__name__} has no such sampling knob; {hint}")
+    model.sampler.update(check_values(type(model), {"sampler": {**model.sampler, **values}})["sampler"])
+
+
+def build_model(config: Mapping[str, Any], space: DataSpace, weights: Mapping[str, Any] | None) -> GenerativeModel:
+    """Build the model a run's config describes; a key the config does not know takes its packaged default.
+
+    Args:
+        config: a run's whole config.
+        space: facts of the data.
+        weights: the state it is to hold, whose sizes are checked before anything is allocated; None: no check.
+
+    Raises:
+        UsageError: if the config may not be built, or does not describe these weights.
+    """
+    described = OmegaConf.create(config["model"])
+    packaged = config_dir() / "model" / f"{config['choices']['model']}.yaml"
+    if packaged.is_file():
+        defaults = OmegaConf.load(packaged)
+        if defaults.get("_target_") == described.get("_target_"):
+            described = OmegaConf.merge({k: v for k, v in defaults.items() if k != "defaults"}, described)
+    plain = OmegaConf.to_container(described)
+    _allow(plain, MODEL_HOMES)
+    build: Callable[[DataSpace], GenerativeModel] = instantiate(plain, _convert_="all")
+    if weights is not None:
+        with torch.device("meta"):
+            expected = {name: tuple(t.shape) for name, t in build(space).state_dict().items()}
+        if expected != {name: tuple(t.shape) for name, t in weights.items()}:
+            raise UsageError("the checkpoint's weights do not fit the model its config describes")
+    return build(space)
+
+
+def _allow(node: Any, homes: tuple[str, ...]) -> None:
+    """Refuse a config that would build something from outside `homes`; it is the object's home that counts."""
+    if isinstance(node, Mapping):
+        if "_target_" in node:
+            home = getattr(get_object(str(node["_target_"])), "__module__", "")
+            if not any(home == allowed or home.startswith(f"{allowed}.") for allowed in homes):
+                raise UsageError(f"the checkpoint asks to build {node['_target_']}, which is not allowed")
+        for value in node.values():
+            _allow(value, homes)
+    elif isinstance(node, list):
+        for value in node:
+            _allow(value, homes)
+
+
+def build_dataset(loaded: Loaded, overrides: Mapping[str, Any]) -> Any:
+    """Rebuild the dataset a run was trained on.
+
+    Args:
+        loaded: the run's model.
+        overrides: keys of its dataset to change (root, path); those that are None are left alone.
+
+    Raises:
+        UsageError: if its data is not here any more, or is of another kind now.
+    """
+    plain = {**loaded.config["dataset"], **{k: v for k, v in overrides.items() if v is not None}}
+    _allow(plain, DATA_HOMES)
+    dataset = instantiate(plain, _convert_="all")
+    if dataset.space.shape != loaded.model.space.shape or dataset.space.levels != loaded.model.space.levels:
+        raise UsageError(f"{loaded.name}: the data is {dataset.space.shape} now; the model knows {loaded.model.space.shape}")
+    return dataset
