@@ -1,0 +1,6 @@
+"""Networks: tensors in, tensors out; they know no loss."""
+
+from gentool.nn.network import Network
+from gentool.nn.roles import decoder, encoder
+
+__all__ = ["Network", "decoder", "encoder"]

@@ -1,0 +1,119 @@
+"""One function a role: the network that fits the data, unless one is named."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+from pydantic import PositiveInt
+from torch import Tensor, nn
+
+from gentool.errors import UsageError
+from gentool.nn.blocks import Activation
+from gentool.nn.conv import ConvDecoder, ConvEncoder
+from gentool.nn.mlp import MLP
+from gentool.nn.network import Network
+from gentool.space import DataSpace
+
+Kind = Literal["auto", "mlp", "conv"]
+
+SMALLEST_CONV = 16
+"""Pixels of the shorter side from which `auto` takes convolutions; smaller images an MLP learns faster and as well."""
+
+
+def encoder(
+    space: DataSpace,
+    outputs: int,
+    classes: int,
+    *,
+    kind: Kind,
+    hidden_features: Sequence[PositiveInt],
+    hidden_channels: Sequence[PositiveInt],
+    activation: Activation,
+) -> Network:
+    """Build the map from x in model space, and its label where `classes` > 0, to features.
+
+    Args:
+        space: the data's facts.
+        outputs: features out.
+        classes: number of classes of the labels given; 0 for none.
+        kind: auto is conv on images of 16 pixels and more, else mlp.
+        hidden_features: features of each hidden layer (conv: of each layer after the convolutions).
+        hidden_channels: conv only: channels of each stage; each halves the image's sides.
+        activation: the activation's name.
+
+    Returns:
+        A network with forward(x (batch, *space.shape), y (batch,) or None) -> (batch, outputs).
+
+    Raises:
+        UsageError: where the kind does not fit the data.
+    """
+    if _resolve(space, kind, hidden_channels) == "mlp":
+        return Network(MLP(space.dims, hidden_features, outputs, classes, activation))
+    return Network(ConvEncoder(_image(space), hidden_channels, hidden_features, outputs, classes, activation))
+
+
+def decoder(
+    space: DataSpace,
+    inputs: int,
+    outputs_per_dim: int,
+    classes: int,
+    *,
+    kind: Kind,
+    hidden_features: Sequence[PositiveInt],
+    hidden_channels: Sequence[PositiveInt],
+    activation: Activation,
+) -> Network:
+    """Build the map from features, and a label where `classes` > 0, to numbers for each dimension of x.
+
+    Args:
+        space: the data's facts.
+        inputs: features in.
+        outputs_per_dim: numbers for each dimension of x.
+        classes: number of classes of the labels given; 0 for none.
+        kind: auto is conv on images of 16 pixels and more, else mlp.
+        hidden_features: features of each hidden layer (conv: of each layer before the convolutions).
+        hidden_channels: conv only: channels of each stage in the encoder's order, so used from last to first.
+        activation: the activation's name.
+
+    Returns:
+        A network with forward(z (batch, inputs), y (batch,) or None) -> (batch, outputs_per_dim, *space.shape).
+
+    Raises:
+        UsageError: where the kind does not fit the data.
+    """
+    body: nn.Module
+    if _resolve(space, kind, hidden_channels) == "mlp":
+        body = MLP(inputs, hidden_features, outputs_per_dim * space.dims, classes, activation)
+    else:
+        channels, height, width = _image(space)
+        shape = (outputs_per_dim * channels, height, width)
+        body = ConvDecoder(inputs, hidden_features, hidden_channels, shape, classes, activation)
+    return Network(_Shaped(body, (outputs_per_dim, *space.shape)))
+
+
+class _Shaped(nn.Module):
+    """A body whose outputs are given their final shape."""
+
+    def __init__(self, body: nn.Module, shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.layers = body
+        self.shape = shape
+
+    def forward(self, z: Tensor, y: Tensor | None = None) -> Tensor:
+        out: Tensor = self.layers(z, y)
+        return out.reshape(out.shape[0], *self.shape)
+
+
+def _resolve(space: DataSpace, kind: Kind, hidden_channels: Sequence[int]) -> Kind:
+    if kind == "auto":
+        fits = space.is_image and min(space.shape[1:]) >= SMALLEST_CONV and hidden_channels
+        return "conv" if fits else "mlp"
+    if kind == "conv" and not space.is_image:
+        raise UsageError(f"kind=conv needs images, and x has shape {space.shape}: use kind=mlp or kind=auto")
+    if kind == "conv" and not hidden_channels:
+        raise UsageError("kind=conv needs at least one stage: give hidden_channels, such as [32,64]")
+    return kind
+
+
+def _image(space: DataSpace) -> tuple[int, int, int]:
+    channels, height, width = space.shape
+    return channels, height, width

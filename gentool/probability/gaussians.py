@@ -1,0 +1,43 @@
+"""Diagonal Gaussians: densities and divergences, one number a dimension."""
+
+from math import log, pi
+
+import torch
+from torch import Tensor
+
+LOG_2_PI = log(2 * pi)
+
+
+def log_density(x: Tensor, mu: Tensor | float, log_sigma: Tensor | float) -> Tensor:
+    """Return log N(x; mu, sigma²) = -((x - mu) / sigma)² / 2 - log sigma - log(2 pi) / 2.
+
+    Args:
+        x: (…,), any shape that broadcasts with the others.
+        mu: the mean.
+        log_sigma: log of the standard deviation.
+
+    Returns:
+        Nats a dimension, in the broadcast shape.
+
+    >>> round(log_density(torch.zeros(()), 0.0, 0.0).item(), 4)
+    -0.9189
+    """
+    sigma = torch.as_tensor(log_sigma).exp()
+    return -0.5 * ((x - mu) / sigma) ** 2 - log_sigma - 0.5 * LOG_2_PI
+
+
+def kl(mu: Tensor, log_var: Tensor) -> Tensor:
+    """Return KL(N(mu, exp(log_var)) || N(0, 1)) = (mu² + sigma² - log sigma² - 1) / 2.
+
+    Args:
+        mu: (…,) means.
+        log_var: (…,) log variances.
+
+    Returns:
+        (…,) nats a dimension, at least 0.
+
+    >>> kl(torch.tensor(2.0), torch.tensor(0.0)).item()
+    2.0
+    """
+    # expm1 keeps the difference of exp(log_var) and 1 exact where the posterior is close to the prior.
+    return 0.5 * (mu.square() + torch.expm1(log_var) - log_var)

@@ -1,0 +1,111 @@
+"""p(x | network outputs): how a decoder's numbers are read as a distribution over data space."""
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from gentool.errors import UsageError
+from gentool.probability.location_scale import DiscretisedLogistic, Gaussian, Sigma
+from gentool.probability.observation import Likelihood
+from gentool.space import DataSpace
+
+__all__ = [
+    "Bernoulli",
+    "Categorical",
+    "DiscretisedLogistic",
+    "Gaussian",
+    "Likelihood",
+    "Name",
+    "Sigma",
+    "likelihood_for",
+]
+
+Name = Literal["auto", "bernoulli", "gaussian", "discretised_logistic", "categorical"]
+
+
+class Bernoulli(Likelihood):
+    """Data of two levels: p(x = 1) = sigmoid(output)."""
+
+    def log_prob(self, x: Tensor, outputs: Tensor) -> Tensor:
+        """Return sum_d log sigmoid(±output), + where x is 1; exact for saturated outputs too."""
+        return self._sum(functional.logsigmoid(self.space.to_model(x) * self._output(outputs)))
+
+    def sample(self, outputs: Tensor) -> Tensor:
+        """Draw zeros and ones."""
+        return self.space.quantise(torch.bernoulli(self.mean(outputs)))
+
+    def mean(self, outputs: Tensor) -> Tensor:
+        """Return p(x = 1)."""
+        return self._output(outputs).sigmoid()
+
+
+class Categorical(Likelihood):
+    """Any integer levels, unordered: p(x = k) = softmax(outputs)_k."""
+
+    def __init__(self, space: DataSpace) -> None:
+        super().__init__(space)
+        assert space.levels is not None
+        self.outputs_per_dim = space.levels
+
+    def log_prob(self, x: Tensor, outputs: Tensor) -> Tensor:
+        """Return sum_d log softmax(outputs)_x."""
+        log_p = outputs.log_softmax(self._axis)
+        x = x.long().unsqueeze(self._axis)
+        x = x.expand(*log_p.shape[: self._axis], *x.shape[self._axis :])
+        return self._sum(log_p.gather(self._axis, x).squeeze(self._axis))
+
+    def sample(self, outputs: Tensor) -> Tensor:
+        """Draw levels: the largest of the outputs and standard Gumbel noise."""
+        noise = -torch.empty_like(outputs).exponential_().log()
+        return (outputs + noise).argmax(self._axis).to(self.space.dtype)
+
+    def mean(self, outputs: Tensor) -> Tensor:
+        """Return sum_k k p(x = k)."""
+        levels = torch.arange(self.outputs_per_dim, device=outputs.device, dtype=outputs.dtype)
+        mean: Tensor = outputs.softmax(self._axis).movedim(self._axis, -1) @ levels
+        return mean
+
+
+def likelihood_for(space: DataSpace, name: Name, sigma: Sigma) -> Likelihood:
+    """Build the likelihood of that name, or the one that fits the space.
+
+    Args:
+        space: the data's facts.
+        name: auto is bernoulli for 2 levels, categorical for text, discretised_logistic for other levels, gaussian for
+            reals.
+        sigma: scale of gaussian and discretised_logistic; see `_LocationScale`. The others have none.
+
+    Returns:
+        The likelihood.
+
+    Raises:
+        UsageError: where it does not fit the data; the message names what does.
+    """
+    fits = _fitting(space)
+    chosen = fits[0] if name == "auto" else name
+    if chosen not in fits:
+        holds = "reals" if space.levels is None else f"integers of {space.levels} levels"
+        hint = " (or dataset.binarize=dynamic)" if chosen == "bernoulli" and space.is_image else ""
+        raise UsageError(
+            f"model.likelihood={chosen} does not fit data of {holds}; choose auto, {', '.join(fits)}{hint}"
+        )
+    match chosen:
+        case "bernoulli":
+            return Bernoulli(space)
+        case "categorical":
+            return Categorical(space)
+        case "gaussian":
+            return Gaussian(space, sigma)
+        case _:
+            return DiscretisedLogistic(space, sigma)
+
+
+def _fitting(space: DataSpace) -> list[Name]:
+    if space.levels is None:
+        return ["gaussian"]
+    if space.vocabulary:
+        return ["categorical"]
+    ordered: list[Name] = ["discretised_logistic", "gaussian", "categorical"]
+    return ["bernoulli", *ordered] if space.levels == 2 else ordered
