@@ -1,0 +1,99 @@
+"""What a user installs: the sdist and the wheel, in fresh virtual environments, from another folder."""
+
+import os
+import subprocess
+import sys
+import sysconfig
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+pytestmark = pytest.mark.slow
+
+
+def run(*command: object, cwd: Path) -> subprocess.CompletedProcess[str]:
+    environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")}
+    done = subprocess.run([str(c) for c in command], cwd=cwd, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+    return done
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the sdist, and the wheel built from that sdist: what it holds is all there is."""
+    out = tmp_path_factory.mktemp("dist")
+    run(sys.executable, "-m", "build", "--no-isolation", "--outdir", out, ROOT, cwd=out)
+    return out
+
+
+def environment(folder: Path, *install: object) -> Path:
+    """Make a virtual environment that sees this one's packages, gentool aside, and install into it; returns its bin."""
+    run(sys.executable, "-m", "venv", folder, cwd=folder.parent)
+    purelib = Path(sysconfig.get_paths(vars={"base": str(folder), "platbase": str(folder)})["purelib"])
+    # a plain path: the .pth file of an editable gentool lying there is not followed
+    (purelib / "parent.pth").write_text(sysconfig.get_path("purelib"))
+    python = folder / "bin" / "python"
+    absent = [python, "-c", "import importlib.util as u, sys; sys.exit(u.find_spec('gentool') is not None)"]
+    run(*absent, cwd=folder.parent)
+    run(python, "-m", "pip", "install", "-q", "--no-deps", *install, cwd=folder.parent)
+    return folder / "bin"
+
+
+def configs() -> set[str]:
+    return {path.relative_to(ROOT).as_posix() for path in (ROOT / "configs").rglob("*.yaml")}
+
+
+def test_wheel_holds_code_and_configs_and_nothing_else(built: Path) -> None:
+    (wheel,) = built.glob("*.whl")
+    names = set(zipfile.ZipFile(wheel).namelist())
+    packaged = {name.removeprefix("gentool/") for name in names if name.startswith("gentool/configs/")}
+    assert packaged == configs() and len(packaged) > 20
+    assert {"gentool/cli.py", "gentool/py.typed", "gentool/models/vae.py", "gentool/data/batches.py"} <= names
+    outside = {name.split("/")[0] for name in names if not name.startswith("gentool/")}
+    assert all(name.endswith(".dist-info") for name in outside), outside
+
+
+def test_sdist_holds_what_the_project_needs(built: Path) -> None:
+    (sdist,) = built.glob("*.tar.gz")
+    names = {name.partition("/")[2] for name in tarfile.open(sdist).getnames()}
+    assert {"pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md", "constraints.txt", "Makefile"} <= names
+    assert configs() <= names
+    assert not [name for name in names if name.startswith(("outputs", "shared", ".venv", ".git/"))]
+
+
+def test_wheel_trains_from_another_folder(built: Path, tmp_path: Path) -> None:
+    (wheel,) = built.glob("*.whl")
+    check_install(environment(tmp_path / "env", wheel), tmp_path / "elsewhere")
+
+
+def test_editable_install_trains_from_another_folder(tmp_path: Path) -> None:
+    binaries = environment(tmp_path / "env", "--no-build-isolation", "-e", ROOT)
+    check_install(binaries, tmp_path / "elsewhere")
+    found = run(binaries / "python", "-c", "import gentool; print(gentool.__file__)", cwd=tmp_path).stdout.strip()
+    assert Path(found) == ROOT / "gentool" / "__init__.py"
+
+
+def check_install(binaries: Path, folder: Path) -> None:
+    folder.mkdir()
+    gentool = binaries / "gentool"
+    assert "train" in run(gentool, "--help", cwd=folder).stdout
+    lines = run(gentool, "train", "dataset=digits", "trainer.steps=5", cwd=folder).stdout.splitlines()
+    made = folder / lines[-1]
+    assert (made / "summary.json").is_file() and (made / "checkpoints" / "last.pt").is_file()
+    assert made.is_relative_to(folder / "outputs" / "train" / "vae-digits")
+    run(binaries / "python", "-m", "gentool", "sample", "n=4", f"ckpt={made}", cwd=folder)
+
+
+def test_users_add_groups_of_their_own(built: Path, tmp_path: Path) -> None:
+    (wheel,) = built.glob("*.whl")
+    binaries = environment(tmp_path / "env", wheel)
+    mine = tmp_path / "mine" / "experiment"
+    mine.mkdir(parents=True)
+    (mine / "tiny.yaml").write_text("# @package _global_\ntrainer:\n  steps: 2\n")
+    typed = ["train", "experiment=tiny", "dataset=digits", "--cfg", "job"]
+    for way in (["--config-dir", mine.parent], [f"hydra.searchpath=[{mine.parent}]"]):
+        assert "steps: 2\n" in run(binaries / "gentool", *typed, *way, cwd=tmp_path).stdout
