@@ -1,0 +1,183 @@
+"""What was typed after `gentool <command>`, made ready for Hydra: flags apart, paths quoted, `--key=value` understood."""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from os.path import expanduser
+from pathlib import Path
+
+from gentool import catalogue
+from gentool.errors import UsageError, nearest
+
+TEXTS = ("ckpt", "resume", "out", "runs", "samples", "data", "prompt", "complete", "sweep.name")
+"""Keys whose values are paths or free text, like every `*.path` and `*.root`: quoted, so that Hydra reads them as they are."""
+
+VALUED = {"--cfg": "-c", "--package": "-p", "--config-path": "-cp", "--config-name": "-cn", "--config-dir": "-cd",
+          "--experimental-rerun": "", "--info": "-i"}  # fmt: skip
+SWITCHES = {"--help": "-h", "--hydra-help": "", "--version": "", "--resolve": "", "--run": "-r", "--multirun": "-m",
+            "--shell-completion": "-sc"}  # fmt: skip
+INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """What was typed, sorted.
+
+    Attributes:
+        flags: Hydra's own, by their long name; a switch has the value "".
+        overrides: `key=value`, ready for Hydra.
+    """
+
+    flags: dict[str, str]
+    overrides: list[str]
+
+    @property
+    def is_multirun(self) -> bool:
+        """Whether this is a sweep."""
+        return "--multirun" in self.flags
+
+    @property
+    def folders(self) -> list[Path]:
+        """Config folders of the user."""
+        return [Path(self.flags["--config-dir"]).absolute()] if "--config-dir" in self.flags else []
+
+    def for_hydra(self) -> list[str]:
+        """Return the command line Hydra reads."""
+        flags = [word for name, value in self.flags.items() for word in ([name, value] if value else [name])]
+        return [*flags, *self.overrides]
+
+
+def read(verb: str, words: Sequence[str]) -> Arguments:
+    """Sort and rewrite the words typed after `gentool <verb>`.
+
+    Raises:
+        UsageError: if a word is neither a flag nor `key=value`.
+    """
+    flags, rest = _flags(verb, list(words))
+    plain = [word if "=" in word or word.startswith("~") else _bare(verb, word) for word in rest]
+    if verb == "list":
+        plain = _list_words(plain)
+    open_keys = [option.key for option in catalogue.options(_file(verb)) if option.value == "{}"]
+    return Arguments(flags, [_ready(word, open_keys, "--multirun" in flags) for word in plain])
+
+
+def key_of(override: str) -> str:
+    """Return the key of `key=value`, without Hydra's `+`, `++` or `~`.
+
+    >>> key_of("++sampler.steps=20")
+    'sampler.steps'
+    """
+    return override.partition("=")[0].lstrip("+~")
+
+
+def quoted(text: str) -> str:
+    r"""Return a text in double quotes, as Hydra's grammar escapes it.
+
+    >>> print(quoted('a"b=1'))
+    "a\"b=1"
+    """
+    escaped = re.sub(r'(\\*)"', lambda match: match[1] * 2 + '\\"', text)
+    backslashes = len(escaped) - len(escaped.rstrip("\\"))
+    return f'"{escaped}{chr(92) * backslashes}"'
+
+
+def _file(verb: str) -> Path:
+    return catalogue.config_dir() / f"{verb}.yaml"
+
+
+def _flags(verb: str, words: list[str]) -> tuple[dict[str, str], list[str]]:
+    short = {value: name for name, value in (VALUED | SWITCHES).items() if value}
+    flags: dict[str, str] = {}
+    rest: list[str] = []
+    while words:
+        word = words.pop(0)
+        name, equals, value = word.partition("=")
+        name = short.get(name, name)
+        if name == "--info":
+            flags[name] = value or (words.pop(0) if words and words[0] in INFO else "")
+        elif name in VALUED:
+            if not equals and not words:
+                raise UsageError(f"{word}: expected a value after it")
+            flags[name] = value if equals else words.pop(0)
+        elif name in SWITCHES and not equals:
+            flags[name] = ""
+        elif word.startswith("-") and not re.match(r"--[\w.]+=", word):
+            raise UsageError(f"{word}: no such flag; {_flag_hint(verb, word, words)}")
+        else:
+            rest.append(word.removeprefix("--"))
+    return flags, rest
+
+
+def _flag_hint(verb: str, word: str, following: Sequence[str]) -> str:
+    keys = [option.key for option in catalogue.options(_file(verb))] + list(catalogue.groups(verb))
+    name = word.lstrip("-").replace("-", "_")
+    if name in keys:
+        value = following[0] if following and "=" not in following[0] else "…"
+        return f"did you mean {name}={value}?"
+    hint = nearest(word, [*VALUED, *SWITCHES])
+    return hint if hint.startswith("did") else f"values are typed as key=value; see gentool {verb} --help"
+
+
+def _bare(verb: str, word: str) -> str:
+    """Return a bare word where the command takes one, else explain what to type."""
+    keys = {option.key for option in catalogue.options(_file(verb))}
+    if verb == "list":
+        return word
+    groups = [group for group in catalogue.groups(verb) if word in catalogue.choices(group)]
+    if groups:
+        raise UsageError(f"{word}: expected key=value; did you mean {groups[0]}={word}?")
+    path = next((key for key in ("ckpt", "resume", "runs") if key in keys), None)
+    if path and (word.endswith(".pt") or "/" in word or Path(word).exists()):
+        raise UsageError(f"{word}: expected key=value; did you mean {path}={word}?")
+    names = sorted(keys | set(catalogue.groups(verb)))
+    hint = nearest(word, names)
+    if hint.startswith("did"):
+        raise UsageError(f"{word}: expected key=value; did you mean {hint.split(chr(39))[1]}=…?")
+    raise UsageError(f"{word}: expected key=value; see gentool {verb} --help")
+
+
+def _list_words(words: Sequence[str]) -> list[str]:
+    """Turn `models` and `model=vae` into the one key of `list`; `hydra.…` and `what=` stay."""
+    asked = [word for word in words if not word.startswith("hydra")]
+    if len(asked) > 1:
+        raise UsageError(f"{' '.join(asked)}: expected one thing to list; the first would be gentool list {asked[0]}")
+    return [word if word.startswith(("hydra", "what=")) else f"what={quoted(word)}" for word in words]
+
+
+def _ready(override: str, open_keys: Sequence[str], is_multirun: bool) -> str:
+    left, equals, value = override.partition("=")
+    key = left.lstrip("+~")
+    if equals and (key in TEXTS or key.endswith((".path", ".root"))):
+        value = _quoted_value(key, value, is_multirun)
+    if any(key.startswith(f"{name}.") for name in open_keys):
+        left = f"++{key}"
+    return f"{left}{equals}{value}"
+
+
+def _quoted_value(key: str, value: str, is_multirun: bool) -> str:
+    if (
+        value in ("", "null")
+        or _is_quoted(value)
+        or (is_multirun and re.fullmatch(r"(choice|glob|sort|shuffle)\(.*\)", value))
+    ):
+        return value
+    if key == "runs":
+        inner = value[1:-1] if value.startswith("[") and value.endswith("]") else value
+        return f"[{','.join(map(_quoted_item, _items(inner)))}]"
+    if is_multirun:
+        return ",".join(map(_quoted_item, _items(value)))
+    return _quoted_item(value)
+
+
+def _quoted_item(text: str) -> str:
+    text = text.strip()
+    return text if _is_quoted(text) else quoted(expanduser(text))
+
+
+def _is_quoted(text: str) -> bool:
+    return len(text) > 1 and text[0] == text[-1] and text[0] in "'\""
+
+
+def _items(text: str) -> Iterator[str]:
+    """Split at the commas that stand outside quotes."""
+    yield from (item for item in re.findall(r"""(?:"(?:[^"\\]|\\.)*"|'[^']*'|[^,])+""", text) if item.strip())

@@ -1,0 +1,130 @@
+"""Composes configurations as the command line does, but from Python: for `gentool.build`, checks ahead of a sweep, hints."""
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gentool import catalogue
+from gentool.arguments import quoted, read
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from gentool.data.dataset import Dataset
+    from gentool.models.base import GenerativeModel
+    from gentool.training.runs import Loaded
+
+Compose = Callable[[Sequence[str]], "DictConfig"]
+
+
+def version_base(function: Callable[..., Any]) -> dict[str, Any]:
+    """Return the keywords that fix the behaviour of this Hydra: 1.3 wants version_base, 1.4 a list of what may be built."""
+    if "execution_whitelist" in inspect.signature(function).parameters:
+        return {"execution_whitelist": ("gentool.*", "torch.optim.*")}
+    return {"version_base": "1.3"}
+
+
+@contextmanager
+def composer(verb: str, folders: Sequence[Path] = ()) -> Iterator[Compose]:
+    """Give a function that composes the config of a command, `hydra` node included, from overrides ready for Hydra.
+
+    Args:
+        verb: the command.
+        folders: config folders of the user.
+    """
+    from hydra import compose, initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+
+    outer = GlobalHydra.instance().hydra
+    GlobalHydra.instance().clear()
+    path = ",".join(quoted(f"file://{folder}") for folder in folders)
+    search = [f"hydra.searchpath=[{path}]"] if folders else []
+    try:
+        with initialize_config_dir(config_dir=str(catalogue.config_dir()), **version_base(initialize_config_dir)):
+            yield lambda overrides: compose(verb, [*overrides, *search], return_hydra_config=True)
+    finally:
+        GlobalHydra.instance().hydra = outer
+
+
+def plain(config: "DictConfig", whole: "DictConfig", verb: str) -> dict[str, Any]:
+    """Resolve a composed config to plain types, with the `choices` its groups took.
+
+    Args:
+        config: the composed config, with or without its `hydra` node.
+        whole: a config that has the `hydra` node.
+        verb: the command.
+
+    Raises:
+        UsageError: if a value that must be given is not.
+    """
+    from hydra.core.hydra_config import HydraConfig
+    from omegaconf import OmegaConf, open_dict
+
+    from gentool.errors import UsageError
+
+    outer = HydraConfig.instance().cfg
+    HydraConfig.instance().cfg = whole  # what ${hydra:…} looks into
+    try:
+        task = config.copy()
+        with open_dict(task):
+            task.pop("hydra", None)
+        missing = sorted(OmegaConf.missing_keys(task))
+        if missing:
+            comments = {
+                option.key: option.comment for option in catalogue.options(catalogue.config_dir() / f"{verb}.yaml")
+            }
+            raise UsageError(
+                f"{missing[0]}: missing; give {missing[0]}=… ({comments.get(missing[0]) or 'it has no default'})"
+            )
+        resolved: dict[str, Any] = OmegaConf.to_container(task, resolve=True)  # type: ignore[assignment]
+    finally:
+        HydraConfig.instance().cfg = outer
+    chosen = {group: whole.hydra.runtime.choices.get(group) for group in catalogue.groups(verb)}
+    return {
+        **resolved,
+        "choices": {group: str(choice) for group, choice in chosen.items() if choice not in (None, "null")},
+    }
+
+
+def keywords(config: Mapping[str, Any], verb: str) -> dict[str, Any]:
+    """Return a plain config as the keyword arguments of its command: without `choices` where its YAML has none."""
+    keys = {option.key.split(".")[0] for option in catalogue.options(catalogue.config_dir() / f"{verb}.yaml")}
+    return {key: value for key, value in config.items() if key != "choices" or "choices" in keys}
+
+
+def built(*overrides: str) -> tuple["GenerativeModel", "Dataset"]:
+    """Build what `gentool.build` returns."""
+    from hydra.utils import instantiate
+
+    from gentool import mistakes
+    from gentool.schema import check
+    from gentool.training.rng import fork
+
+    arguments = read("train", overrides)
+    with mistakes.explained("train", arguments), composer("train") as compose:
+        composed = compose(arguments.overrides)
+        config = plain(composed, composed, "train")
+        check(config)
+        with fork(config["seed"]):
+            dataset = instantiate(config["dataset"], _convert_="all")
+            model = instantiate(config["model"], _convert_="all")(dataset.space)
+    return model, dataset
+
+
+def loaded(ckpt: str | None, which: str | None, weights: str | None, options: Mapping[str, Any]) -> "Loaded":
+    """Load what `gentool.load` returns."""
+    from hydra.utils import instantiate
+    from omegaconf import OmegaConf
+
+    from gentool.errors import UsageError, nearest
+    from gentool.training import runs
+
+    choices = catalogue.choices("device")
+    name = options.get("device", "auto")
+    if name not in choices:
+        raise UsageError(f"device={name}: no such choice; {nearest(name, choices)}")
+    sampler = {key: value for key, value in options.items() if key != "device"}
+    device = instantiate(OmegaConf.load(choices[name]), _convert_="all")
+    return runs.load(ckpt, which=which, weights=weights, device=device, sampler=sampler)

@@ -1,0 +1,84 @@
+"""One job: a composed configuration is checked, seeded, and becomes one call."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from gentool import config as running
+from gentool.compose import keywords, plain
+from gentool.schema import check
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+    from gentool.resume import Resumption
+
+
+def run_job(verb: str, composed: "DictConfig", resumption: "Resumption | None") -> Any:
+    """Run a command on a composed config.
+
+    Args:
+        verb: the command.
+        composed: its config.
+        resumption: the run to go on with, where `resume=` was typed.
+
+    Returns:
+        What the command returns: of `train`, what a sweep minimises.
+
+    Raises:
+        UsageError: if the config does not fit what it is for.
+    """
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.utils import instantiate
+
+    whole = HydraConfig.instance().cfg
+    assert whole is not None
+    config = plain(composed, whole, verb)
+    if str(whole.hydra.mode).endswith("MULTIRUN") and "out" in config:
+        finished, config = _place(verb, config, whole)
+        if finished is not None:
+            return finished
+    if resumption is not None:
+        from gentool.resume import resumed
+
+        config = resumed(resumption, config)
+    check(keywords(config, verb))
+    if "seed" in config:
+        from gentool.training.rng import seed_all
+
+        seed_all(config["seed"])
+    with running.use(config):
+        # Built here, called by us: an error inside the command keeps its own type and traceback.
+        command = instantiate({**keywords(config, verb), "_partial_": True}, _convert_="all")
+        return command()
+
+
+def _place(verb: str, config: dict[str, Any], whole: "DictConfig") -> tuple[float | None, dict[str, Any]]:
+    """Give a sweep's job its folder. A finished one gives its result, a stopped one goes on.
+
+    Returns:
+        What the finished run minimised, else None; and the config.
+    """
+    from gentool.resume import Resumption, job_changes, read_config, resumed
+    from gentool.sweep import job_folder
+
+    folder = job_folder(whole.hydra)
+    if verb != "train":
+        return None, {**config, "out": str(folder)}
+    summary = folder / "summary.json"
+    if summary.is_file():
+        print(f"{folder} is finished: skipped")
+        return _result(json.loads(summary.read_text(encoding="utf-8")), config), config
+    if (folder / "checkpoints" / "last.pt").is_file():
+        print(f"{folder} was stopped: going on")
+        stored = read_config(Path(folder))
+        return None, resumed(Resumption(folder, stored, job_changes(config, stored)), config)
+    return None, {**config, "out": str(folder)}
+
+
+def _result(summary: Mapping[str, Any], config: Mapping[str, Any]) -> float:
+    """Return what a finished run minimised: `sweep.metric` of its final values, else its best validation value."""
+    metric = config["sweep"]["metric"]
+    value = summary["final"].get(metric) if metric else summary["best"]["value"]
+    return float("nan") if value is None else float(value)
