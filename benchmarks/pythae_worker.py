@@ -17,12 +17,12 @@ def main(data: str, batch_size: int) -> None:
     """Train when told to.
 
     Args:
-        data: `.npz` with x (n, 28, 28) of 0 and 1.
+        data: `.npz` with x (n, 28, 28) of 0 and 255.
         batch_size: examples a batch.
     """
     serve = Serve()
     logging.disable(logging.INFO)
-    x = torch.from_numpy(np.load(data)["x"]).unsqueeze(1)
+    x = torch.from_numpy(np.load(data)["x"] // 255).unsqueeze(1)
     dataset = BaseDataset(x, torch.zeros(len(x)))
     # its default networks are the ones compared: 784-512-(16, 16) and 16-512-784, ReLU
     model = VAE(VAEConfig(input_dim=(1, 28, 28), latent_dim=16, reconstruction_loss="bce"))

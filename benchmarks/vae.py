@@ -2,8 +2,8 @@
 
 Five programs train the same network with the same batch, optimiser and data, each in a process of its own, one epoch a
 turn, in turn: gentool in fp32 and with its defaults (`device=auto`), a bare loop over a tensor in memory, the same loop
-over `DataLoader` and `ToTensor`, and pythae's trainer. pythae is pip-installed into `.bench-venv`, an environment of its
-own that sees this one's torch, so that the same torch runs them all.
+over `DataLoader` and `ToTensor`, and pythae's trainer. pythae is pip-installed into `.bench-venv`, an environment of
+its own that sees this one's torch: the same torch runs them all.
 
     python benchmarks/vae.py [--rounds 15] [--examples 25600]
 """
@@ -70,7 +70,7 @@ class Pictures(torch.utils.data.Dataset[Tensor]):
     def __init__(self, x: np.ndarray) -> None:
         from torchvision.transforms import ToTensor
 
-        self.x, self.transform = x * np.uint8(255), ToTensor()
+        self.x, self.transform = x, ToTensor()
 
     def __len__(self) -> int:
         return len(self.x)
@@ -83,7 +83,7 @@ class Pictures(torch.utils.data.Dataset[Tensor]):
 
 def in_memory(data: str) -> Callable[[], Iterator[Tensor]]:
     """Return what makes an epoch of batches by indexing one tensor."""
-    x = torch.from_numpy(np.load(data)["x"]).flatten(1)
+    x = torch.from_numpy(np.load(data)["x"] // 255).flatten(1)
     return lambda: (x[rows].float() for rows in torch.randperm(len(x)).split(BATCH))
 
 
