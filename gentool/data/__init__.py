@@ -1,0 +1,1 @@
+"""Datasets: what is read, how it is split, and how batches are drawn from it."""

@@ -1,0 +1,111 @@
+"""Batches of a split: batch i is a function of (seed, i), so a resumed run needs no loader state."""
+
+import hashlib
+from collections.abc import Iterator
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from gentool.batch import Batch
+from gentool.data.dataset import Source
+from gentool.errors import UsageError
+
+_AHEAD = 4  # batches a stream may decode before they are asked for
+
+
+@runtime_checkable
+class _Prepares(Protocol):
+    def prepare(self, index: Tensor) -> None: ...
+
+
+class Batches(Iterator[Batch]):
+    """Shuffled batches without end.
+
+    Batch i holds positions [i B, (i + 1) B) of the endless concatenation of one seeded permutation an epoch, and its
+    noise generator is seeded by (seed, i). A batch may span two epochs; every epoch shows every example once.
+
+    Args:
+        source: the split.
+        batch_size: B, examples a batch over all processes.
+        seed: of the permutations and of the noise.
+        position: batches drawn so far, 0 at the start.
+        rank: which slice of each batch this process takes, 0..processes-1.
+        processes: number of processes that share each batch.
+
+    Raises:
+        UsageError: the split is empty, or the batch does not divide among the processes.
+    """
+
+    def __init__(
+        self, source: Source, batch_size: int, seed: int, position: int = 0, rank: int = 0, processes: int = 1
+    ) -> None:
+        if len(source) == 0:
+            raise UsageError("the training split is empty: lower dataset.validation")
+        if batch_size % processes:
+            raise UsageError(f"trainer.batch_size={batch_size}: expected a multiple of device.processes={processes}")
+        self.position = position
+        self._source = source
+        self._batch_size = batch_size
+        self._seed = seed
+        self._rank = rank
+        self._share = batch_size // processes
+        self._noise = torch.Generator()
+        self._permutations: dict[int, Tensor] = {}
+
+    def __next__(self) -> Batch:
+        """Return the batch at `position`, and move on."""
+        if isinstance(self._source, _Prepares):
+            for position in range(self.position, self.position + _AHEAD):
+                self._source.prepare(self._rows(position))
+        self._noise.manual_seed(_derive(self._seed, self.position, self._rank))
+        batch = self._source.batch(self._rows(self.position), self._noise)
+        self.position += 1
+        return batch
+
+    def _rows(self, position: int) -> Tensor:
+        start = position * self._batch_size + self._rank * self._share
+        parts = []
+        missing = self._share
+        while missing:
+            epoch, offset = divmod(start, len(self._source))
+            part = self._permutation(epoch)[offset : offset + missing]
+            parts.append(part)
+            start += len(part)
+            missing -= len(part)
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    def _permutation(self, epoch: int) -> Tensor:
+        if epoch not in self._permutations:
+            self._permutations = {e: p for e, p in self._permutations.items() if abs(e - epoch) <= _AHEAD}
+            generator = torch.Generator().manual_seed(_derive(self._seed, "epoch", epoch))
+            self._permutations[epoch] = torch.randperm(len(self._source), generator=generator)
+        return self._permutations[epoch]
+
+
+def ordered(source: Source, batch_size: int, seed: int) -> Iterator[Batch]:
+    """Yield one pass over a split in row order, every example once; the last batch may be smaller.
+
+    One generator serves the whole pass, row after row, so an example's noise does not depend on the batch size.
+
+    Args:
+        source: the split.
+        batch_size: examples a batch.
+        seed: of the noise.
+
+    Yields:
+        Batches of rows 0, 1, 2, …
+    """
+    noise = torch.Generator().manual_seed(_derive(seed, "ordered"))
+    rows = torch.arange(len(source)).split(batch_size)
+    for i, index in enumerate(rows):
+        if isinstance(source, _Prepares):
+            for ahead in rows[i : i + _AHEAD]:
+                source.prepare(ahead)
+        yield source.batch(index, noise)
+
+
+def _derive(*values: int | str) -> int:
+    """Hash a tuple to a seed: neighbouring seeds and positions give unrelated streams."""
+    digest = hashlib.blake2b(repr(values).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little") >> 1
