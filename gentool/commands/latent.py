@@ -1,0 +1,106 @@
+"""Look at a latent space."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import torch
+from pydantic import Field, NonNegativeInt, PositiveInt
+from torch import Tensor
+
+from gentool.commands.reader import CHUNK, Output, announce, dataset_of, held_out, in_chunks
+from gentool.device import Device
+from gentool.errors import UsageError
+from gentool.models.base import Encodes, GenerativeModel
+from gentool.plots.latent import draw_codes, draw_manifold
+from gentool.plots.planes import Plane, principal_plane, quantile_grid
+from gentool.training.rng import fork
+from gentool.training.runs import load
+
+
+def latent(
+    *,
+    ckpt: str | None,
+    which: str | None,
+    weights: Literal["ema", "raw"] | None,
+    device: Device,
+    sampler: Mapping[str, Any],
+    dataset: Mapping[str, str | None],
+    seed: NonNegativeInt,
+    out: str | None,
+    n: PositiveInt | None,
+    side: Annotated[int, Field(ge=2)],
+    y: NonNegativeInt | None,
+) -> Path:
+    """Scatter the codes of the test split by class, and decode a grid of latent points.
+
+    Writes `latent.png`, `manifold.png` and `latent.npz` (`z`, `y`, and the plane's `mean` and `axes`).
+
+    Args:
+        ckpt: a checkpoint or a run; None: the newest finished run that encodes.
+        which: best, last or step_… of a run.
+        weights: ema or raw; None: EMA where there is one.
+        device: where it runs.
+        sampler: overrides of the model's sampling knobs.
+        dataset: where the run's data is now.
+        seed: of the data's noise.
+        out: the folder to write to; None: a fresh one.
+        n: test examples encoded; None: all.
+        side: decoded points on a side of the grid.
+        y: the class a conditional model decodes; None: 0.
+
+    Returns:
+        The folder.
+
+    Raises:
+        UsageError: if n, or y, does not fit the data.
+    """
+    loaded = load(ckpt, which=which, weights=weights, device=device, sampler=sampler, needs=Encodes)
+    model, space = loaded.model, loaded.model.space
+    assert isinstance(model, Encodes)
+    if y is not None and (not model.conditional or y >= space.classes):
+        classes = f"expected 0..{space.classes - 1}" if model.conditional else "the model is not conditional on labels"
+        raise UsageError(f"y={y}: {classes}")
+    announce(loaded)
+    examples = held_out(dataset_of(loaded, dataset, device.torch), seed, n=n)
+    codes, labels = [], []
+    with torch.no_grad(), fork(seed):
+        for block in examples.blocks(CHUNK, with_labels=True):
+            codes.append(model.encode(block.x, block.y if model.conditional else None).cpu())
+            labels += [] if block.y is None else [block.y.cpu()]
+        z = torch.cat(codes)
+        plane = principal_plane(z) if z[0].numel() > 2 else None
+        decoded, title = _manifold(model, z, plane, side, y or 0)
+    output = Output()
+    classes_of = torch.cat(labels) if labels else None
+    heading = f"codes of {examples.n} {examples.split} examples, {loaded.name}"
+    output.png("latent.png", draw_codes(z.flatten(1), classes_of, plane, classes=space.classes, title=heading))
+    output.png("manifold.png", draw_manifold(decoded, space, columns=side, title=title))
+    of_plane = {} if plane is None else {"mean": plane.mean, "axes": plane.axes}
+    output.npz("latent.npz", z=z, y=classes_of, **of_plane)
+    print(f"{examples.n} {examples.split} examples, codes of {z[0].numel()} dimensions")
+    if plane is not None:
+        print(f"drawn in the {plane.describe()}")
+    return output.write("latent", loaded, out)
+
+
+def _manifold(model: GenerativeModel, z: Tensor, plane: Plane | None, side: int, y: int) -> tuple[Tensor, str]:
+    """Decode a grid of latent points, and say which they are."""
+    assert isinstance(model, Encodes)
+    shape = z.shape[1:]
+    if plane is not None:
+        points = plane.lift(quantile_grid(side, side) * plane.deviations)
+        title = "decoded grid of normal quantiles in the plane of the codes'\nfirst two principal components"
+        title += f" ({plane.share:.0%} of their variance)"
+    elif shape.numel() == 2:
+        points = quantile_grid(side, side)
+        title = "decoded quantiles of the prior N(0, I), $z_1$ to the right, $z_2$ upwards"
+    else:
+        points = quantile_grid(side, 1)[:, :1]
+        title = "decoded quantiles of the prior N(0, 1)"
+    device = next(model.parameters()).device
+    labels = None
+    if model.conditional:
+        labels = torch.full((len(points),), y, device=device)
+        title += f", class {y}"
+    return in_chunks(model.decode, points.reshape(-1, *shape).to(device), labels), title

@@ -1,0 +1,81 @@
+"""Metrics of a likelihood: nats an example, and bits a dimension."""
+
+from math import log, sqrt
+
+from pydantic import PositiveInt
+from torch import Tensor
+
+from gentool.errors import Unavailable
+from gentool.metrics.evaluation import Evaluation, Result
+
+
+def mean_and_error(values: Tensor) -> tuple[float, float | None]:
+    """Return the mean of (n,) values and its standard error s / sqrt(n), s with n - 1; None for one value."""
+    error = float(values.std()) / sqrt(len(values)) if len(values) > 1 else None
+    return float(values.mean()), error
+
+
+def bits_per_dim(nats: float, dims: int) -> float:
+    """Turn nats an example into bits a dimension: nats / (dims ln 2).
+
+    >>> round(bits_per_dim(784 * log(256), 784), 12)
+    8.0
+    """
+    return nats / (dims * log(2))
+
+
+class NegativeLogLikelihood:
+    """-log p(x), nats an example: exact, a bound, or by importance sampling, as the model's likelihood is.
+
+    Args:
+        draws: importance samples of each example.
+
+    Reference: Importance Weighted Autoencoders, Yuri Burda, Roger Grosse and Ruslan Salakhutdinov, 2015,
+        https://arxiv.org/abs/1509.00519
+    """
+
+    def __init__(self, *, draws: PositiveInt) -> None:
+        self.draws = draws
+
+    def __call__(self, evaluation: Evaluation) -> Result:
+        """Measure; see `Metric`."""
+        kind = evaluation.likelihood().likelihood
+        draws = 1 if kind == "exact" else self.draws
+        mean, error = mean_and_error(-evaluation.log_prob(draws))
+        return Result(mean, error, {"kind": kind, "draws": draws})
+
+
+class Elbo:
+    """The evidence lower bound, nats an example, by one draw of the posterior for each example.
+
+    Reference: Auto-Encoding Variational Bayes, Diederik P. Kingma and Max Welling, 2013,
+        https://arxiv.org/abs/1312.6114
+    """
+
+    def __call__(self, evaluation: Evaluation) -> Result:
+        """Measure; see `Metric`."""
+        kind = evaluation.likelihood().likelihood
+        if kind not in ("importance", "bound"):
+            raise Unavailable(f"the likelihood of {type(evaluation.model).__name__} is no bound ({kind}): see nll")
+        mean, error = mean_and_error(evaluation.log_prob(1))
+        return Result(mean, error, {"kind": "bound", "draws": 1})
+
+
+class BitsPerDim:
+    """-log2 p(x) / dims, of data of integer levels.
+
+    Args:
+        draws: importance samples of each example.
+    """
+
+    def __init__(self, *, draws: PositiveInt) -> None:
+        self.draws = draws
+
+    def __call__(self, evaluation: Evaluation) -> Result:
+        """Measure; see `Metric`."""
+        space = evaluation.model.space
+        if space.levels is None:
+            raise Unavailable("bits a dimension need data of integer levels; this data is real: see nll, in nats")
+        nll = NegativeLogLikelihood(draws=self.draws)(evaluation)
+        error = None if nll.standard_error is None else bits_per_dim(nll.standard_error, space.dims)
+        return Result(bits_per_dim(nll.value, space.dims), error, nll.protocol)
