@@ -1,6 +1,7 @@
 """Diagonal Gaussians: densities and divergences, one number a dimension."""
 
-from math import log, pi
+from math import log, pi, sqrt
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -41,3 +42,32 @@ def kl(mu: Tensor, log_var: Tensor) -> Tensor:
     """
     # expm1 keeps the difference of exp(log_var) and 1 exact where the posterior is close to the prior.
     return 0.5 * (mu.square() + torch.expm1(log_var) - log_var)
+
+
+def log_cdf(x: Tensor) -> Tensor:
+    """Return log Phi(x), of the standard Gaussian.
+
+    Args:
+        x: (…,).
+
+    Returns:
+        (…,) nats, exact in both tails, and so is its gradient.
+    """
+    out: Tensor = _LogCdf.apply(x)
+    return out
+
+
+class _LogCdf(torch.autograd.Function):
+    """torch's log_ndtr; its own gradient, exp(-x²/2 - log Phi(x)), is NaN below -100."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        value: Tensor = torch.special.log_ndtr(x)
+        return value
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        (x,) = ctx.saved_tensors
+        slope: Tensor = sqrt(2 / pi) / torch.special.erfcx(x * -sqrt(0.5))
+        return gradient * slope

@@ -53,7 +53,10 @@ class Categorical(Likelihood):
         """Return sum_d log softmax(outputs)_x."""
         log_p = outputs.log_softmax(self._axis)
         x = x.long().unsqueeze(self._axis)
-        x = x.expand(*log_p.shape[: self._axis], *x.shape[self._axis :])
+        batch: tuple[int, ...] = torch.broadcast_shapes(  # type: ignore[no-untyped-call]
+            log_p.shape[: self._axis], x.shape[: self._axis]
+        )
+        log_p, x = (t.expand(*batch, *t.shape[self._axis :]) for t in (log_p, x))
         return self._sum(log_p.gather(self._axis, x).squeeze(self._axis))
 
     def sample(self, outputs: Tensor) -> Tensor:

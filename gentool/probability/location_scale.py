@@ -8,7 +8,7 @@ from pydantic import PositiveFloat
 from torch import Tensor, nn
 from torch.nn import functional
 
-from gentool.probability.gaussians import log_density
+from gentool.probability.gaussians import log_cdf, log_density
 from gentool.probability.observation import Likelihood
 from gentool.space import DataSpace
 
@@ -120,10 +120,13 @@ class Gaussian(_LocationScale):
     def log_bin(self, centre: Tensor, width: Tensor, first: Tensor, last: Tensor) -> Tensor:
         """Return log(Phi(high) - Phi(low)), taken in the lower tail, where neither term rounds to 1."""
         # An edge bin is a whole tail: its own side of `centre` decides, not the sign of `centre`.
-        lower = torch.where(first | last, torch.where(first, centre, -centre), -centre.abs())
-        log_near: Tensor = torch.special.log_ndtr(lower + width / 2)
-        log_far = torch.special.log_ndtr(lower - width / 2)
-        return log_near + _log1m_exp(log_far - log_near).masked_fill(first | last, 0.0)
+        edge = first | last
+        lower = torch.where(edge, torch.where(first, centre, -centre), -centre.abs())
+        log_near, log_far = log_cdf(lower + width / 2), log_cdf(lower - width / 2)
+        # -1 stands where nothing is taken away, so that no gradient there is 0 times infinity; a bin too narrow for
+        # fp32 keeps a small mass instead of none.
+        gap = (log_far - log_near).masked_fill(edge, -1.0).clamp(max=-1e-7)
+        return log_near + _log1m_exp(gap).masked_fill(edge, 0.0)
 
     def cdf(self, x: Tensor) -> Tensor:
         """Return Phi(x)."""
