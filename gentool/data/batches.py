@@ -97,7 +97,7 @@ def ordered(source: Source, batch_size: int, seed: int) -> Iterator[Batch]:
         Batches of rows 0, 1, 2, …
     """
     noise = torch.Generator().manual_seed(_derive(seed, "ordered"))
-    rows = torch.arange(len(source)).split(batch_size)
+    rows = torch.split(torch.arange(len(source)), batch_size)
     for i, index in enumerate(rows):
         if isinstance(source, _Prepares):
             for ahead in rows[i : i + _AHEAD]:

@@ -8,6 +8,7 @@ draw is hashed from one spare word an example, so an example's noise never depen
 from functools import cache
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -21,7 +22,10 @@ _CHUNK = 4096
 
 
 def scramble(z: Tensor) -> Tensor:
-    """Hash int64 to uniform int64, bijectively (Steele, Lea, Flood: Fast splittable pseudorandom number generators, 2014)."""
+    """Hash int64 to int64, bijectively.
+
+    Reference: Fast splittable pseudorandom number generators, Guy Steele, Doug Lea, Christine Flood, 2014.
+    """
     z = (z ^ ((z >> 30) & (2**34 - 1))) * _FIRST
     z = (z ^ ((z >> 27) & (2**37 - 1))) * _SECOND
     return z ^ ((z >> 31) & (2**33 - 1))
@@ -67,16 +71,18 @@ def bernoulli(x: Tensor, words: Tensor, levels: int) -> Tensor:
     Returns:
         (batch, *shape) uint8 of 0 and 1.
     """
-    flat = x.flatten(1)
+    flat = x.reshape(len(x), -1)
     words = words.to(x.device)
     draws = words.view(torch.uint8)[:, : flat.shape[1]]
-    whole, part = (table.to(x.device) for table in _tables(levels))
+    whole, part = _tables(levels, x.device)
     cut = flat if levels == 256 else whole[flat.long()]  # at 256 levels the table is the identity
     ones = draws < cut
     ties = draws == cut
     if x.device.type == "cpu":
-        row, column = ties.nonzero(as_tuple=True)
-        ones[row, column] = _settle(words[row, -1], column, part[flat[row, column].long()], levels)
+        ties &= flat > 0  # where part = 0 a tie settles at 0, as it stands; most pixels of digits are such
+        at = torch.from_numpy(np.flatnonzero(ties.numpy()))  # six times as fast as torch's nonzero
+        column, level = at % flat.shape[1], flat.view(-1)[at].long()
+        ones.view(-1)[at] = _settle(words[at // flat.shape[1], -1], column, part[level], levels)
     else:  # counting the ties would make the step wait for the device, so all pixels are settled
         column = torch.arange(flat.shape[1], device=x.device)
         ones = torch.where(ties, _settle(words[:, -1:], column, part[flat.long()], levels), ones)
@@ -97,7 +103,7 @@ def fix(x: Tensor, index: Tensor, levels: int, key: int) -> Tensor:
     """
     if not len(x):
         return x
-    pairs = zip(x.split(_CHUNK), index.split(_CHUNK), strict=True)
+    pairs = zip(torch.split(x, _CHUNK), torch.split(index, _CHUNK), strict=True)
     return torch.cat([bernoulli(part, fixed_words(rows, part[0].numel(), key), levels) for part, rows in pairs])
 
 
@@ -130,7 +136,7 @@ def _settle(spare: Tensor, column: Tensor, part: Tensor, levels: int) -> Tensor:
 
 
 @cache
-def _tables(levels: int) -> tuple[Tensor, Tensor]:
+def _tables(levels: int, device: torch.device) -> tuple[Tensor, Tensor]:
     x = torch.arange(levels)
     whole = (256 * x // (levels - 1)).clamp(max=255)  # the highest level ties at 255, where it surely wins
-    return whole.to(torch.uint8), 256 * x - (levels - 1) * whole
+    return whole.to(device, torch.uint8), (256 * x - (levels - 1) * whole).to(device)

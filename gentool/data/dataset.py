@@ -26,7 +26,7 @@ class Source(Protocol):
         ...
 
     def batch(self, index: Tensor, noise: torch.Generator) -> Batch:
-        """Return the examples at `index` (batch,) int64 on the CPU; `noise` (on the CPU) drives dynamic binarisation."""
+        """Return the examples at `index` (batch,) int64; `noise` drives dynamic binarisation. Both are on the CPU."""
         ...
 
     def to(self, device: torch.device) -> "Source":
@@ -140,7 +140,7 @@ def partition(n: int, shares: Sequence[float], seed: int) -> list[Tensor]:
         held = " + ".join(f"{share:g}" for share in shares)
         raise UsageError(f"{n} examples, of which the shares {held} are held out, leave none for training")
     order = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
-    return [part.sort().values for part in order.split([rest, *counts])]
+    return [part.sort().values for part in torch.split(order, [rest, *counts])]
 
 
 def shares(
@@ -200,7 +200,7 @@ def image_dataset(
     space = image_space(
         tuple(train.x.shape[1:]), levels if binarize == "none" else 2, classes, splits[0].y, len(splits[0])
     )
-    return Dataset(space, *splits, density=None)
+    return Dataset(space, splits[0], splits[1], splits[2], density=None)
 
 
 def image_space(shape: tuple[int, ...], levels: int, classes: int, y: Tensor | None, examples: int) -> DataSpace:

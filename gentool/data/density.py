@@ -37,7 +37,7 @@ class KnownDensity(ABC):
         Returns:
             (batch,) nats, of the type and on the device of x; -inf off the support.
         """
-        chunks = [self.log_density(part) for part in x.detach().cpu().double().split(_CHUNK)]
+        chunks = [self.log_density(part) for part in torch.split(x.detach().cpu().double(), _CHUNK)]
         return torch.cat(chunks).to(x.dtype).to(x.device)
 
     def sample(self, n: int, generator: torch.Generator) -> Tensor:
@@ -85,7 +85,7 @@ class GaussianMixture(KnownDensity):
         for weight, mean, sigma in zip(self.weights, self.means, self.sigmas, strict=True):
             reach, step = _REACH * float(sigma), _STEP * float(self.sigmas.min())
             points, cell = _grid([(float(m) - reach, float(m) + reach) for m in mean], step)
-            for x in points.split(_CHUNK):
+            for x in torch.split(points, _CHUNK):
                 square = ((x - mean) / sigma).square().sum(1)
                 mass = torch.exp(-square / 2) * cell / (math.sqrt(2 * math.pi) * sigma) ** x.shape[1]
                 total -= float(weight * (mass * self.log_density(x)).sum())
@@ -95,8 +95,8 @@ class GaussianMixture(KnownDensity):
 class Arcs(KnownDensity):
     """Two interleaving half circles of radius 1, uniform in angle, blurred by Gaussian noise.
 
-    p(x) = 1/2 sum_{arcs} 1/pi int_0^pi N(x; c(t), sigma^2 I) dt, with c(t) = (cos t, sin t) or (1 - cos t, 1/2 - sin t);
-    the integral is Gauss-Legendre's, fine enough for sigma.
+    p(x) = 1/2 sum_{arcs} 1/pi int_0^pi N(x; c(t), sigma^2 I) dt, with c(t) = (cos t, sin t) or
+    (1 - cos t, 1/2 - sin t); the integral is Gauss-Legendre's, fine enough for sigma.
 
     Args:
         sigma: > 0, standard deviation of the noise.
@@ -111,7 +111,7 @@ class Arcs(KnownDensity):
     def log_density(self, x: Tensor) -> Tensor:
         """Return (batch,) log p(x) in nats, of x (batch, 2) float64."""
         parts = []
-        for part in x.split(1024):
+        for part in torch.split(x, 1024):
             square = torch.cdist(part, self._centres, compute_mode="donot_use_mm_for_euclid_dist").square()
             parts.append(torch.logsumexp(self._log_weights - square / (2 * self.sigma**2), dim=1))
         return torch.cat(parts) - math.log(2 * math.pi * self.sigma**2)
@@ -128,7 +128,7 @@ class Arcs(KnownDensity):
         """Compute H = -int p log p by the trapezoidal rule."""
         reach, step = _REACH * self.sigma, _STEP * self.sigma
         points, cell = _grid([(-1 - reach, 2 + reach), (-0.5 - reach, 1 + reach)], step)
-        log_p = torch.cat([self.log_density(x) for x in points.split(_CHUNK)])
+        log_p = torch.cat([self.log_density(x) for x in torch.split(points, _CHUNK)])
         return -cell * float((log_p.exp() * log_p).sum())
 
     @staticmethod

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 from gentool.data.progress import progress
 from gentool.errors import RunError, UsageError
@@ -106,15 +106,12 @@ class _BadDownload(Exception):
     """A mirror answered with something else than the file."""
 
 
-@contextmanager
-def _scratch(folder: Path) -> Iterator[IO[bytes]]:
+def _scratch(folder: Path) -> IO[bytes]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        file = tempfile.TemporaryFile(dir=folder)
+        return cast(IO[bytes], tempfile.TemporaryFile(dir=folder))
     except OSError as error:
         raise RunError(f"{folder}: cannot be written ({error.strerror}); set dataset.root") from error
-    with file:
-        yield file
 
 
 def _receive(url: str, remote: Remote, file: IO[bytes]) -> None:

@@ -1,6 +1,7 @@
 """Images that come as known files: scikit-learn's digits, and MNIST and its kin in the idx format.
 
-The idx format: two zero bytes, a type byte (8: uint8), the number of axes, each length as a big-endian uint32, the data.
+The idx format: two zero bytes, a type byte (8: uint8), the number of axes, each length as a big-endian uint32,
+the data.
 """
 
 import gzip

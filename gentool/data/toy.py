@@ -10,8 +10,8 @@ from gentool.data.dataset import Dataset, Rows, Share, Table, point_dataset, poi
 from gentool.data.density import Arcs, Checkerboard, GaussianMixture, KnownDensity
 from gentool.errors import UsageError
 
-# Ten heights in metres, from memory of the example the lecture uses; the deck itself is not at hand to compare. They give
-# exactly what it prints: mean 1.683 and maximum-likelihood variance 0.002921 (tests/data/test_toy.py holds it).
+# Ten heights in metres, from memory of the example the lecture uses; the deck itself is not at hand to compare.
+# They give exactly what it prints, mean 1.683 and maximum-likelihood variance 0.002921: tests/data/test_toy.py.
 HEIGHTS = (1.60, 1.70, 1.65, 1.63, 1.75, 1.71, 1.68, 1.72, 1.77, 1.62)
 
 
@@ -197,8 +197,8 @@ def heights() -> Dataset:
     """Return ten heights in metres, all ten in every split: the smallest example of maximum likelihood.
 
     Returns:
-        The dataset. Its density is the Gaussian of maximum likelihood, N(1.683, 0.002921): what the lecture fits, not what
-        the heights were drawn from; its entropy is the mean negative log-likelihood of the ten.
+        The dataset. Its density is the Gaussian of maximum likelihood, N(1.683, 0.002921): what the lecture fits,
+        not what the heights were drawn from; its entropy is the mean negative log-likelihood of the ten.
     """
     table = Table(torch.tensor(HEIGHTS)[:, None], None)
     rows = Rows(table.x, None)

@@ -1,0 +1,163 @@
+"""Data of the user's own in numpy files: points, and images."""
+
+import zipfile
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import torch
+from pydantic import Field, NonNegativeInt
+
+from gentool.data.binarise import Binarize
+from gentool.data.dataset import Dataset, Share, Table, check_labels, image_dataset, point_dataset
+from gentool.errors import UsageError
+
+_CHANNELS = (1, 2, 3, 4)
+
+
+def array(*, path: str | None, validation: Share, test: Share, seed: NonNegativeInt) -> Dataset:
+    """Read points from a `.npz` with `x` (n, d) and optionally integer `y` (n,), or from a `.npy`.
+
+    Args:
+        path: the file.
+        validation: share of the examples held out for validation.
+        test: share of the examples held out for the test.
+        seed: of the split.
+
+    Returns:
+        The dataset; x is float32, and (n,) is read as (n, 1).
+
+    Raises:
+        UsageError: the file is absent, unreadable, empty or of another shape, or a value is not finite.
+    """
+    x, y = read_arrays(path, "array")
+    if x.ndim == 1:
+        x = x[:, None]
+    if x.ndim != 2 or x.dtype.kind not in "fiub":
+        raise UsageError(f"{path}: x has shape {x.shape} and type {x.dtype}; expected (n, d) numbers")
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is named below
+        points = np.ascontiguousarray(x, dtype=np.float32)
+    bad = np.argwhere(~np.isfinite(points))
+    if len(bad):
+        row, column = (int(i) for i in bad[0])
+        raise UsageError(f"{path}: x[{row}, {column}] = {x[row, column]} is not a finite float32")
+    labels, classes = _labels(y, len(x), path)
+    table = Table(torch.from_numpy(points), labels)
+    return point_dataset(table, classes, validation=validation, test_share=test, seed=seed)
+
+
+def image_array(
+    *,
+    path: str | None,
+    levels: Annotated[int, Field(ge=2, le=256)] | None,
+    channels: Literal["first", "last"] | None,
+    binarize: Binarize,
+    validation: Share,
+    test: Share,
+    seed: NonNegativeInt,
+) -> Dataset:
+    """Read images from a `.npz` with `x` uint8 (n, H, W), (n, H, W, C) or (n, C, H, W) and optionally `y`, or a `.npy`.
+
+    Args:
+        path: the file.
+        levels: grey levels, x in 0..levels-1; None: 2 where x holds only 0 and 1, else 256.
+        channels: which axis holds C; None: the one of length 1 to 4.
+        binarize: how levels become 0 and 1.
+        validation: share of the examples held out for validation.
+        test: share of the examples held out for the test.
+        seed: of the split.
+
+    Returns:
+        The dataset.
+
+    Raises:
+        UsageError: the file is absent, unreadable, empty or of another shape or type, or a value is out of range.
+    """
+    x, y = read_arrays(path, "image_array")
+    if x.dtype not in (np.uint8, np.bool_):
+        raise UsageError(f"{path}: x has type {x.dtype}; expected uint8 (dataset=array reads real numbers)")
+    images = np.ascontiguousarray(_channels_first(x, channels, path).astype(np.uint8, copy=False))
+    highest = int(images.max())
+    if levels is None:
+        levels = 256 if highest > 1 else 2
+    if highest >= levels:
+        row = int(np.argmax((images >= levels).reshape(len(images), -1).any(1)))
+        raise UsageError(
+            f"{path}: image {row} holds {images[row].max()}; expected 0..{levels - 1} (dataset.levels={levels})"
+        )
+    labels, classes = _labels(y, len(images), path)
+    return image_dataset(
+        Table(torch.from_numpy(images), labels),
+        None,
+        levels=levels,
+        classes=classes,
+        binarize=binarize,
+        validation=validation,
+        test_share=test,
+        seed=seed,
+    )
+
+
+def read_arrays(path: str | None, dataset: str) -> tuple[Any, Any]:
+    """Read `x`, and `y` where there is one, of a numpy file.
+
+    Args:
+        path: a `.npz` or `.npy` file.
+        dataset: name of the dataset, for the message.
+
+    Returns:
+        x with at least one row, and y or None.
+
+    Raises:
+        UsageError: there is no such file, or it holds no such arrays.
+    """
+    if path is None:
+        raise UsageError(f"dataset.path is not set: expected a file, dataset={dataset} dataset.path=FILE.npz")
+    file = Path(path).expanduser()
+    if not file.is_file():
+        raise UsageError(f"dataset.path={path}: there is no such file")
+    try:
+        content = np.load(file, allow_pickle=False)
+        if isinstance(content, np.ndarray):
+            x, y = content, None
+        else:
+            with content:
+                names = content.files
+                if "x" not in names:
+                    raise UsageError(f"{path}: holds {', '.join(names) or 'nothing'}; expected an array named x")
+                x, y = content["x"], content["y"] if "y" in names else None
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, KeyError, zipfile.error, MemoryError) as error:
+        raise UsageError(f"{path}: not a readable .npz or .npy file ({error})") from error
+    if x.ndim == 0 or not x.size:
+        raise UsageError(f"{path}: x has shape {x.shape}; expected at least one example")
+    return x, y
+
+
+def _labels(y: Any, examples: int, path: str | None) -> tuple[torch.Tensor | None, int]:
+    if y is None:
+        return None, 0
+    if y.dtype.kind not in "iu" or y.shape != (examples,):
+        raise UsageError(f"{path}: y has shape {y.shape} and type {y.dtype}; expected ({examples},) integers")
+    labels = torch.from_numpy(y.astype(np.int64))
+    classes = int(labels.max()) + 1
+    if classes > examples:  # else a stray label would make millions of classes
+        row = int(labels.argmax())
+        raise UsageError(
+            f"{path}: label {classes - 1} of example {row}; expected 0..classes-1, and no more classes than examples"
+        )
+    check_labels(labels, examples, classes, str(path))
+    return labels, classes
+
+
+def _channels_first(x: Any, channels: str | None, path: str | None) -> Any:
+    """Return (n, C, H, W)."""
+    if x.ndim == 3:
+        return x[:, None]
+    if x.ndim != 4:
+        raise UsageError(f"{path}: x has shape {x.shape}; expected (n, H, W), (n, H, W, C) or (n, C, H, W)")
+    found = [name for name, axis in (("first", 1), ("last", 3)) if x.shape[axis] in _CHANNELS]
+    chosen = channels or (found[0] if len(found) == 1 else None)
+    if chosen not in found:
+        wanted = "set dataset.channels=first or last" if found and not channels else "expected 1 to 4 channels"
+        raise UsageError(f"{path}: x has shape {x.shape}, which axis holds the channels is not clear: {wanted}")
+    return x if chosen == "first" else x.transpose(0, 3, 1, 2)
