@@ -1,11 +1,17 @@
-"""Moving pictures: frames into one GIF, by Pillow."""
+"""Moving pictures: the frames a run left behind, as one GIF."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
+from gentool.plots.files import write_gif
+
+_REST = 10  # the last frame stands ten frames' time: it is what training came to
+
 
 def animate(frames: Sequence[Path], out: Path, *, milliseconds: int = 150, most: int = 60) -> Path | None:
-    """Join pictures into a GIF that plays for ever and rests on its last frame for ten frames' time.
+    """Join picture files into a GIF that plays for ever and rests on its last frame.
 
     Args:
         frames: picture files in order; of more than `most`, evenly spaced ones are taken, the first and last among
@@ -27,12 +33,11 @@ def animate(frames: Sequence[Path], out: Path, *, milliseconds: int = 150, most:
     for path in frames:
         with Image.open(path) as picture:
             pictures.append(picture.convert("L" if picture.mode == "L" else "RGB"))
-    size = pictures[-1].size
-    pictures = [p if p.size == size else p.resize(size, Image.Resampling.NEAREST) for p in pictures]
-    if any(p.mode == "RGB" for p in pictures):
-        pictures = [p.convert("RGB").quantize(256, dither=Image.Dither.NONE) for p in pictures]
-    times = [milliseconds] * (len(pictures) - 1) + [10 * milliseconds]
+    size, mode = pictures[-1].size, max(picture.mode for picture in pictures)  # RGB where there is one in colour
+    scaled = [p if p.size == size else p.resize(size, Image.Resampling.NEAREST) for p in pictures]
+    pixels = [np.asarray(picture.convert(mode)) for picture in scaled]
     half = out.with_suffix(".tmp")
-    pictures[0].save(half, format="gif", save_all=True, append_images=pictures[1:], duration=times, loop=0)
+    with half.open("wb") as file:
+        write_gif(file, [*pixels, *pixels[-1:] * (_REST - 1)], milliseconds)
     half.replace(out)
     return out

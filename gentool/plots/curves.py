@@ -1,6 +1,6 @@
 """Small charts as inline SVG: for pages that must stand alone. Colours are CSS variables of the page."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from html import escape
 from math import ceil, floor, isfinite, log10
 
@@ -14,8 +14,8 @@ Curve = Sequence[tuple[float, float]]
 def curves(lines: Mapping[str, Curve], x_label: str) -> str:
     """Draw curves over one pair of axes.
 
-    A loss falls so far in its first steps that the rest would be a flat line: the axis shows where all but the first
-    tenth of the run lies, and what lies beyond is cut off at the frame.
+    Where a loss falls so far in its first steps that the rest would be a flat line, the axis shows where all but the
+    first tenth of the run lies, and what lies beyond is cut off at the frame.
 
     Args:
         lines: CSS class to points (x, y), x rising; points that are not finite leave a gap in none.
@@ -30,14 +30,13 @@ def curves(lines: Mapping[str, Curve], x_label: str) -> str:
         return ""
     xs = [x for line in shown.values() for x, _ in line]
     x_low, x_high = min(xs), max(xs)
-    settled = [y for line in shown.values() for x, y in line if x >= x_low + 0.1 * (x_high - x_low)]
-    y_low, y_high = _padded(min(settled), max(settled))
+    y_low, y_high = _y_range(shown.values(), x_low + 0.1 * (x_high - x_low))
     x_high = x_high if x_high > x_low else x_low + 1
 
     def place(x: float, y: float) -> str:
         across = _LEFT + (x - x_low) / (x_high - x_low) * (_WIDTH - _LEFT - _RIGHT)
         down = _TOP + (y_high - y) / (y_high - y_low) * (_HEIGHT - _TOP - _BOTTOM)
-        return f"{across:.1f},{min(max(down, -9.0), _HEIGHT + 9.0):.1f}"
+        return f"{across:.1f},{min(max(down, -1e5), 1e5):.1f}"
 
     drawn = []
     for name, line in shown.items():
@@ -110,6 +109,15 @@ def ticks(low: float, high: float, about: int) -> list[float]:
     return [round(i * step, digits) if digits else round(i * step) for i in range(first, last + 1)]
 
 
+def _y_range(lines: Collection[Curve], settled_from: float) -> tuple[float, float]:
+    every = [y for line in lines for _, y in line]
+    settled = [y for line in lines for x, y in line if x >= settled_from]
+    low, high = min(every), max(every)
+    if 0 < 3 * (max(settled) - min(settled)) < high - low:
+        low, high = min(settled), max(settled)
+    return _padded(low, high)
+
+
 def _padded(low: float, high: float) -> tuple[float, float]:
     span = high - low
     if span <= 1e-9 * max(abs(low), abs(high)) or span < 1e-300:
@@ -127,7 +135,7 @@ def _axes(x_low: float, x_high: float, y_low: float, y_high: float, x_label: str
     marks = ticks(x_low, x_high, 4)
     for x in marks:
         across = _LEFT + (x - x_low) / (x_high - x_low) * (right - _LEFT)
-        if across < right - 70:  # the label of the axis stands there
+        if across < right - 44:  # the label of the axis stands there
             parts.append(f'<text x="{across:.1f}" y="{bottom + 16}" text-anchor="middle">{_short(x)}</text>')
     parts.append(f'<text x="{right}" y="{bottom + 16}" text-anchor="end">{escape(x_label)}</text>')
     parts.append(f'<line class="axis" x1="{_LEFT}" x2="{right}" y1="{bottom}" y2="{bottom}"/>')

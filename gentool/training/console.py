@@ -31,11 +31,11 @@ class Terminal:
             print(text, flush=True)
 
     def draw(self, parts: Sequence[str], terms: Sequence[str], left: str, done: float | None) -> None:
-        """Draw the live line, with as many terms as the width of the terminal holds.
+        """Draw the live line, with as many terms as the width of the terminal holds; at most ten times a second.
 
         Args:
             parts: what comes first, the dispensable ones last.
-            terms: terms of the loss, the first kept longest.
+            terms: terms of the loss, the important ones first.
             left: the time left, at the end.
             done: share of the run that is done, in [0, 1]; None where nobody knows.
         """
@@ -59,12 +59,13 @@ class Terminal:
         from rich.text import Text
 
         width = self._console.width - 1  # the last column makes some terminals wrap
-        bar = 20 if done is not None and width >= 100 else 0
+        bar = 20 if done is not None and width >= 119 else 0
         text = fit(parts, terms, left, width - (bar + 2 if bar else 0))
         if not bar:
             return Text(text, no_wrap=True, overflow="crop")
         row = Table.grid(padding=(0, 2, 0, 0))
-        row.add_row(ProgressBar(total=1.0, completed=done or 0.0, width=bar), Text(text, no_wrap=True, overflow="crop"))
+        progress = ProgressBar(total=1.0, completed=done or 0.0, width=bar, complete_style="cyan")
+        row.add_row(progress, Text(text, no_wrap=True, overflow="crop"))
         return row
 
     def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -96,35 +97,40 @@ class Terminal:
 
 
 def fit(parts: Sequence[str], terms: Sequence[str], left: str, width: int) -> str:
-    """Join what fits into a width, dropping the last terms first, then the last parts.
+    """Join what fits into a width: parts that do not fit are dropped from their end, terms wherever they stand.
 
     Args:
         parts: what comes first.
-        terms: what comes next.
+        terms: what comes next; room is kept for the first.
         left: what comes last and is never dropped.
         width: characters there is room for.
 
     Returns:
         A line of at most `width` characters.
 
-    >>> fit(["step 3", "epoch 1"], ["loss 2.5", "kl 1.5"], "0:42 left", 40)
-    'step 3  epoch 1  loss 2.5  0:42 left'
+    >>> fit(["step 3", "epoch 1"], ["loss 2.5", "reconstruction 1.5", "kl 1.0"], "0:42 left", 44)
+    'step 3  epoch 1  loss 2.5  kl 1.0  0:42 left'
     """
-    first, then = list(parts), list(terms)
-    while True:
-        line = "  ".join([*first, *then, *([left] if left else [])])
-        if len(line) <= width:
-            return line
-        if len(then) > 1:
-            then.pop()
-        elif len(first) > 1:
-            first.pop()
-        else:
-            return line[:width]
+    end = [left] if left else []
+    first = list(parts)
+    while len(first) > 1 and len("  ".join([*first, *terms[:1], *end])) > width:
+        first.pop()
+    chosen: list[str] = []
+    for term in terms:
+        if len("  ".join([*first, *chosen, term, *end])) <= width:
+            chosen.append(term)
+    return "  ".join([*first, *chosen, *end])[:width]
 
 
-def number(value: float) -> str:
-    """Write a number for people, in about five digits.
+def number(value: float, digits: int = 5) -> str:
+    """Write a number for people.
+
+    Args:
+        value: any number.
+        digits: significant digits of what is no integer.
+
+    Returns:
+        A text such as 104.23 or 12,346.
 
     >>> [number(x) for x in (3, 104.23456, 12345.678, 0.00012, 1234567, float("nan"))]
     ['3', '104.23', '12,346', '1.200e-04', '1,234,567', 'nan']
@@ -135,7 +141,7 @@ def number(value: float) -> str:
         return f"{int(value):,}"
     if abs(value) < 1e-3 or abs(value) >= 1e9:
         return f"{value:.3e}"
-    return f"{value:,.0f}" if abs(value) >= 1e4 else f"{value:#.5g}"
+    return f"{value:,.0f}" if abs(value) >= 1e4 else f"{value:#.{digits}g}"
 
 
 def duration(seconds: float) -> str:
@@ -151,13 +157,50 @@ def duration(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
-def terms_of(metrics: Mapping[str, Any]) -> list[str]:
+def terms_of(metrics: Mapping[str, Any], digits: int = 5) -> list[str]:
     """The numbers among some metrics as `name value`, without the player's name where there is one player.
+
+    Args:
+        metrics: `player/term` to a number, or to a list, which is left out.
+        digits: significant digits.
+
+    Returns:
+        One text a number.
 
     >>> terms_of({"model/loss": 2.5, "model/kl": 1.25, "model/kl_per_dim": [1.0, 0.25]})
     ['loss 2.5000', 'kl 1.2500']
     """
     numbers = {key: value for key, value in metrics.items() if not isinstance(value, list)}
     players = {key.partition("/")[0] for key in numbers if "/" in key}
-    return [f"{key.partition('/')[2] if len(players) == 1 and '/' in key else key} {number(value)}"
+    return [f"{key.partition('/')[2] if len(players) == 1 and '/' in key else key} {number(value, digits)}"
             for key, value in numbers.items()]  # fmt: skip
+
+
+def table_of(summary: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """The final and best numbers of a run as a table: a row a metric, a column a split, then the best.
+
+    Args:
+        summary: what `summary.json` holds: `final` maps `split/metric` to a number (lists are left out), `best` is
+            `{"metric", "value", "step"}`.
+
+    Returns:
+        The headings, and the rows as texts.
+
+    >>> final = {"train/model/loss": 2.5, "valid/model/loss": 3.5, "valid/units": 7}
+    >>> table_of({"final": final, "best": {"metric": "model/loss", "value": 3.25, "step": 40}})
+    (['', 'train', 'valid', 'best (step 40)'], [['model/loss', '2.5000', '3.5000', '3.2500'], ['units', '', '7', '']])
+    """
+    rows: dict[str, dict[str, str]] = {}
+    columns = []
+    for key, value in (summary.get("final") or {}).items():
+        split, _, name = key.partition("/")
+        if isinstance(value, int | float):
+            rows.setdefault(name, {})[split] = number(value)
+            columns.append(split)
+    best = summary.get("best") or {}
+    if best.get("value") is not None:
+        heading = f"best (step {best['step']:,})"
+        rows.setdefault(best["metric"], {})[heading] = number(best["value"])
+        columns.append(heading)
+    columns = list(dict.fromkeys(columns))
+    return ["", *columns], [[name, *(row.get(column, "") for column in columns)] for name, row in rows.items()]

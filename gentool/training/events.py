@@ -145,9 +145,8 @@ def cut(path: Path, step: int) -> None:
     end = 0
     for data, behind in _records(path):
         event = Event.FromString(data)
-        starts = event.WhichOneof("what") == "session_log"  # stands one step ahead of what it allows
         final = any(value.tag.startswith(_FINAL) for value in event.summary.value)
-        if event.step > step + starts or final:
+        if event.step > step or final:
             break
         end = behind
     with path.open("r+b") as file:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from gentool.errors import RunError
-from gentool.training.console import Terminal, duration, number, terms_of
+from gentool.training.console import Terminal, duration, number, table_of, terms_of
 from gentool.training.events import EventFile
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class RunLog:
         self.steps = steps
         self._terminal = Terminal()
         self._flushed = time.monotonic()
-        self._valid = ""
+        self._valid: list[str] = []
         with _writing(folder):
             (folder / "tensorboard").mkdir(exist_ok=True)
             (folder / "samples").mkdir(exist_ok=True)
@@ -83,19 +83,19 @@ class RunLog:
             seconds_left: until the run ends; None where nobody knows.
         """
         self._write("train", step, epoch, metrics, {"speed/examples_per_second": examples_per_second, "epoch": epoch})
-        epochs = f"/{number(round(epoch * steps / step, 2))}" if steps and step else ""
+        total = f"/{number(round(epoch * steps / step, 1))}" if steps and step else ""
         parts = [
             f"step {step:,}" + (f"/{steps:,}" if steps else ""),
-            f"epoch {epoch:.1f}{epochs}",
-            f"{number(round(examples_per_second))} examples/s",
+            f"epoch {epoch:.1f}{total}",
+            f"{number(round(examples_per_second))} ex/s",
         ]
         left = "" if seconds_left is None else f"{duration(seconds_left)} left"
-        terms = terms_of(metrics)
-        line = "  ".join([*parts, *terms, *([left] if left else [])])
+        line = "  ".join([*parts, *terms_of(metrics), *([left] if left else [])])
         self._record(line)
         if self._terminal.is_live:
-            shown = terms[:1] + ([self._valid] if self._valid else []) + terms[1:]
-            self._terminal.draw(parts, shown, left, step / steps if steps else None)
+            terms = terms_of(metrics, digits=4)
+            terms[3:3] = self._valid  # after the loss and its first two terms: a narrow terminal shows these
+            self._terminal.draw(parts, terms, left, step / steps if steps else None)
         else:
             self._terminal.print(line)
         if time.monotonic() - self._flushed > _FLUSH_SECONDS:
@@ -111,7 +111,7 @@ class RunLog:
         """
         self._write("valid", step, epoch, metrics, {})
         terms = terms_of(metrics)
-        self._valid = f"valid {terms[0]}" if terms else ""
+        self._valid = [f"valid {term}" for term in terms_of(metrics, digits=4)[:1]]
         line = "  ".join([f"step {step:,}  valid", *terms])
         self._record(line)
         if not self._terminal.is_live:
@@ -159,36 +159,32 @@ class RunLog:
         """Write what only a finished run has, and print the summary: hparams, `samples.gif`, `report.html`.
 
         Args:
-            summary: what `summary.json` holds; `final` and `best` map names to numbers, `steps` is where it ended.
+            summary: what `summary.json` holds: `steps`, `seconds`, `examples_per_second`; `final` maps `split/metric`
+                to a number, `best` is `{"metric", "value", "step"}`.
             hparams: the settings that the HPARAMS tab compares runs by; nested names are joined by dots.
             commands: the commands to try next.
         """
         from gentool.plots.animation import animate
         from gentool.training.report import write_report
 
-        final, best = flat(summary.get("final") or {}, "/"), flat(summary.get("best") or {}, "/")
-        metrics = {f"final/{name}": value for name, value in final.items() if _is_number(value)}
-        metrics |= {f"best/{name}": value for name, value in best.items() if _is_number(value)}
+        final, best = summary.get("final") or {}, summary.get("best") or {}
+        metrics = {f"final/{name}": value for name, value in final.items() if isinstance(value, int | float)}
+        if best.get("value") is not None:
+            metrics[f"best/{best['metric']}"] = best["value"]
         with _writing(self.folder):
             self._events.hparams(int(summary["steps"]), flat(hparams, "."), metrics)
             self.flush()
             animate(sorted((self.folder / "samples").glob("step_*.png")), self.folder / "samples" / "samples.gif")
             write_report(self.folder, summary)
         self._terminal.close()
-        self._summarise(summary, metrics)
-        self._terminal.print("\ntry next", style="bold")
-        self.say("\n".join(f"  {command}" for command in commands))
+        self._summarise(summary)
+        self.say("\n".join(["", "try next", *(f"  {command}" for command in commands)]))
         self.flush()
 
-    def _summarise(self, summary: Mapping[str, Any], metrics: Mapping[str, float]) -> None:
-        names = list(dict.fromkeys(name.partition("/")[2] for name in metrics))
-        cells = [[metrics.get(f"{column}/{name}") for column in ("final", "best")] for name in names]
-        rows = [
-            [name, *("" if value is None else number(value) for value in row)]
-            for name, row in zip(names, cells, strict=True)
-        ]
+    def _summarise(self, summary: Mapping[str, Any]) -> None:
+        columns, rows = table_of(summary)
         if rows:
-            self._record(self._terminal.table("summary", ["", "final", "best"], rows))
+            self._record(self._terminal.table("summary", columns, rows))
         speed = summary.get("examples_per_second")
         self.say(
             f"\n  {summary['steps']:,} steps in {duration(float(summary.get('seconds') or 0))}"
@@ -277,10 +273,6 @@ def flat(tree: Mapping[str, Any], joint: str) -> dict[str, Any]:
         else:
             leaves[str(name)] = value
     return leaves
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 class Silence:

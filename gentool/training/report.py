@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gentool.plots.curves import bars, curves
-from gentool.training.console import duration, number
+from gentool.training.console import duration, number, table_of
 
 _STYLE = """
 :root { color-scheme: light dark; --paper: #fcfcfb; --ink: #1d2129; --faint: #667; --rule: #dfe1e5; --card: #fff;
@@ -96,16 +96,12 @@ def _facts(summary: Mapping[str, Any]) -> str:
 
 
 def _numbers(summary: Mapping[str, Any]) -> str:
-    columns = [summary.get("final") or {}, summary.get("best") or {}]
-    names = [name for name in dict.fromkeys([*columns[0], *columns[1]])
-             if all(isinstance(c.get(name, 0.0), int | float) for c in columns)]  # fmt: skip
-    if not names:
+    columns, rows = table_of(summary)
+    if not rows:
         return ""
-    rows = "".join(
-        f"<tr><td>{escape(name)}</td>" + "".join(f"<td>{_text(c.get(name, ''))}</td>" for c in columns) + "</tr>"
-        for name in names
-    )
-    return f"<h2>Numbers</h2><table><tr><th></th><th>final</th><th>best</th></tr>{rows}</table>"
+    head = "".join(f"<th>{escape(column)}</th>" for column in columns)
+    body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+    return f"<h2>Numbers</h2><table><tr>{head}</tr>{body}</table>"
 
 
 def _charts(metrics: Path) -> str:
