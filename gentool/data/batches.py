@@ -51,13 +51,15 @@ class Batches(Iterator[Batch]):
         self._rank = rank
         self._share = batch_size // processes
         self._noise = torch.Generator()
+        self._prepared = 0
         self._permutations: dict[int, Tensor] = {}
 
     def __next__(self) -> Batch:
         """Return the batch at `position`, and move on."""
         if isinstance(self._source, _Prepares):
-            for position in range(self.position, self.position + _AHEAD):
+            for position in range(max(self.position, self._prepared), self.position + _AHEAD):
                 self._source.prepare(self._rows(position))
+            self._prepared = self.position + _AHEAD
         self._noise.manual_seed(_derive(self._seed, self.position, self._rank))
         batch = self._source.batch(self._rows(self.position), self._noise)
         self.position += 1
@@ -100,7 +102,7 @@ def ordered(source: Source, batch_size: int, seed: int) -> Iterator[Batch]:
     rows = torch.split(torch.arange(len(source)), batch_size)
     for i, index in enumerate(rows):
         if isinstance(source, _Prepares):
-            for ahead in rows[i : i + _AHEAD]:
+            for ahead in rows[i + _AHEAD - 1 : i + _AHEAD] if i else rows[:_AHEAD]:
                 source.prepare(ahead)
         yield source.batch(index, noise)
 
