@@ -71,9 +71,9 @@ def measured(kind: str) -> tuple[Literal["fp32", "bf16"], bool, bool]:
     """Return (precision, channels_last, compile) as they were measured to be fastest; see docs/benchmarks.md."""
     if kind == "cuda" and torch.cuda.is_bf16_supported():
         return "bf16", True, False
-    if kind == "cpu" and torch.cpu._is_amx_tile_supported():
+    if kind == "cpu" and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()):
         return "bf16", True, False
-    return "fp32", True, False
+    return "fp32", False, False
 
 
 def _present(kind: Kind) -> Literal["cpu", "cuda", "mps"]:

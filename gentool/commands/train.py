@@ -113,10 +113,10 @@ def worker(config: dict[str, Any]) -> float | None:
     Returns:
         What `train` returns.
     """
-    composed.set_current(config)
     rng.seed_all(config["seed"])
     try:
-        result: float | None = call(config, _convert_="all")
+        with composed.use(config):
+            result: float | None = call(config, _convert_="all")
     finally:
         processes.leave()
     return result

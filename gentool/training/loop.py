@@ -15,6 +15,7 @@ from torch import Tensor
 
 from gentool.errors import Diverged, Interrupted, UsageError, nearest
 from gentool.models.base import GenerativeModel, Pass
+from gentool.nn.network import exact
 from gentool.training import processes, rng
 from gentool.training.average import Average
 from gentool.training.checkpoints import read_checkpoint, save_checkpoint
@@ -172,8 +173,8 @@ class Loop:
     def _validate(self, data: Pass) -> None:
         started = time.perf_counter()
         self.model.eval()
-        with torch.no_grad(), rng.fork(self.seed, 1), self.evaluating():
-            values = {name: value.tolist() for name, value in validate(self.model, data).items()}
+        with torch.no_grad(), self.evaluating(), exact(self.model):
+            values = {name: value.tolist() for name, value in validate(self.model, data, self.seed).items()}
         self.model.train()
         self.last["valid"] = values
         self.log.validation(self.step, self.epoch, values)
@@ -280,23 +281,25 @@ class Loop:
             rng.seed_all(self.seed, processes.rank(), self.step)
 
 
-def validate(model: GenerativeModel, data: Pass) -> dict[str, Tensor]:
+def validate(model: GenerativeModel, data: Pass, seed: int) -> dict[str, Tensor]:
     """Measure a model on a split: the mean objective as `model/loss`, and what the model itself reports.
 
     Args:
         model: in eval mode.
         data: one ordered pass.
+        seed: of the noise, the same for both, so that they are of the same draws.
 
     Returns:
         Tensors by name; empty where the model has no objective and reports nothing.
     """
     total, count = torch.zeros((), dtype=torch.float64), 0
-    for batch in data():
-        objective = model.objective(batch)
-        if objective is None:
-            break
-        total += objective.double().sum().cpu()
-        count += len(objective)
-    values = {"model/loss": total / count} if count else {}
-    reported = {name if "/" in name else f"model/{name}": value for name, value in model.report(data).items()}
-    return values | reported
+    with rng.fork(seed, 1):
+        for batch in data():
+            objective = model.objective(batch)
+            if objective is None:
+                break
+            total += objective.double().sum().cpu()
+            count += len(objective)
+    with rng.fork(seed, 1):
+        reported = {name if "/" in name else f"model/{name}": value for name, value in model.report(data).items()}
+    return ({"model/loss": total / count} if count else {}) | reported
