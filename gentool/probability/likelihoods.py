@@ -4,9 +4,9 @@ from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from gentool.errors import UsageError
+from gentool.probability import bernoulli
 from gentool.probability.location_scale import DiscretisedLogistic, Gaussian, Sigma
 from gentool.probability.observation import Likelihood
 from gentool.space import DataSpace
@@ -30,7 +30,7 @@ class Bernoulli(Likelihood):
 
     def log_prob(self, x: Tensor, outputs: Tensor) -> Tensor:
         """Return sum_d log sigmoid(±output), + where x is 1; exact for saturated outputs too."""
-        return self._sum(functional.logsigmoid(self.space.to_model(x) * self._output(outputs)))
+        return self._sum(bernoulli.log_prob(x, self._output(outputs)))
 
     def sample(self, outputs: Tensor) -> Tensor:
         """Draw zeros and ones."""
