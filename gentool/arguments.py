@@ -1,4 +1,4 @@
-"""What was typed after `gentool <command>`, made ready for Hydra: flags apart, paths quoted, `--key=value` understood."""
+"""What was typed after `gentool <command>`, made ready for Hydra: flags apart, paths quoted, `--key=value` read."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -10,12 +10,13 @@ from gentool import catalogue
 from gentool.errors import UsageError, nearest
 
 TEXTS = ("ckpt", "resume", "out", "runs", "samples", "data", "prompt", "complete", "sweep.name")
-"""Keys whose values are paths or free text, like every `*.path` and `*.root`: quoted, so that Hydra reads them as they are."""
+"""Keys whose values are paths or free text, like every `*.path` and `*.root`: quoted, so Hydra reads them as is."""
 
 VALUED = {"--cfg": "-c", "--package": "-p", "--config-path": "-cp", "--config-name": "-cn", "--config-dir": "-cd",
           "--experimental-rerun": "", "--info": "-i"}  # fmt: skip
 SWITCHES = {"--help": "-h", "--hydra-help": "", "--version": "", "--resolve": "", "--run": "-r", "--multirun": "-m",
             "--shell-completion": "-sc"}  # fmt: skip
+SHOWN = ("job", "hydra", "all")
 INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
 
 
@@ -57,7 +58,9 @@ def read(verb: str, words: Sequence[str]) -> Arguments:
     plain = [word if "=" in word or word.startswith("~") else _bare(verb, word) for word in rest]
     if verb == "list":
         plain = _list_words(plain)
-    open_keys = [option.key for option in catalogue.options(_file(verb)) if option.value == "{}"]
+    open_keys = [option.key for option in catalogue.options(catalogue.verb_file(verb)) if option.value == "{}"]
+    empty = [f"{group}=null" for group, choice in catalogue.groups(verb).items() if choice == "null"]
+    plain = [word for word in plain if word not in empty]  # their default, which Hydra would not let one type
     return Arguments(flags, [_ready(word, open_keys, "--multirun" in flags) for word in plain])
 
 
@@ -81,10 +84,6 @@ def quoted(text: str) -> str:
     return f'"{escaped}{chr(92) * backslashes}"'
 
 
-def _file(verb: str) -> Path:
-    return catalogue.config_dir() / f"{verb}.yaml"
-
-
 def _flags(verb: str, words: list[str]) -> tuple[dict[str, str], list[str]]:
     short = {value: name for name, value in (VALUED | SWITCHES).items() if value}
     flags: dict[str, str] = {}
@@ -99,6 +98,8 @@ def _flags(verb: str, words: list[str]) -> tuple[dict[str, str], list[str]]:
             if not equals and not words:
                 raise UsageError(f"{word}: expected a value after it")
             flags[name] = value if equals else words.pop(0)
+            if name == "--cfg" and flags[name] not in SHOWN:
+                raise UsageError(f"--cfg {flags[name]}: {nearest(flags[name], SHOWN)}")
         elif name in SWITCHES and not equals:
             flags[name] = ""
         elif word.startswith("-") and not re.match(r"--[\w.]+=", word):
@@ -109,7 +110,7 @@ def _flags(verb: str, words: list[str]) -> tuple[dict[str, str], list[str]]:
 
 
 def _flag_hint(verb: str, word: str, following: Sequence[str]) -> str:
-    keys = [option.key for option in catalogue.options(_file(verb))] + list(catalogue.groups(verb))
+    keys = [option.key for option in catalogue.options(catalogue.verb_file(verb))] + list(catalogue.groups(verb))
     name = word.lstrip("-").replace("-", "_")
     if name in keys:
         value = following[0] if following and "=" not in following[0] else "…"
@@ -120,7 +121,7 @@ def _flag_hint(verb: str, word: str, following: Sequence[str]) -> str:
 
 def _bare(verb: str, word: str) -> str:
     """Return a bare word where the command takes one, else explain what to type."""
-    keys = {option.key for option in catalogue.options(_file(verb))}
+    keys = {option.key for option in catalogue.options(catalogue.verb_file(verb))}
     if verb == "list":
         return word
     groups = [group for group in catalogue.groups(verb) if word in catalogue.choices(group)]

@@ -1,4 +1,4 @@
-"""What `configs/` says in its comments: commands, choices of a group, options. Reads text only, so help costs nothing."""
+"""What `configs/` says in its comments: commands, choices of a group, options. Text only, so help costs nothing."""
 
 import re
 from collections.abc import Sequence
@@ -28,6 +28,11 @@ class Option(NamedTuple):
     key: str
     value: str
     comment: str
+
+
+def verb_file(verb: str) -> Path:
+    """Return the YAML file of a command."""
+    return config_dir() / f"{verb}.yaml"
 
 
 def commands() -> dict[str, str]:
@@ -72,7 +77,7 @@ def choices(group: str, folders: Sequence[Path] = ()) -> dict[str, Path]:
 def groups(verb: str) -> dict[str, str]:
     """Return the config groups of a command and the choice each has by default (`null`: none)."""
     found = {}
-    for line in _block(config_dir() / f"{verb}.yaml", "defaults"):
+    for line in _block(verb_file(verb), "defaults"):
         match = re.match(r"\s*-\s+(?:optional\s+)?([\w/]+)(?:@\S+)?:\s*(.*?)\s*(?:#.*)?$", line)
         if match and (config_dir() / match[1]).is_dir() and not match[2].startswith("$"):
             found[match[1]] = match[2]

@@ -1,4 +1,4 @@
-"""`gentool <command> [key=value …]`: from what was typed to one call, and from what went wrong to one line and an exit code.
+"""`gentool <command> [key=value …]`: from what was typed to one call, from a mistake to one line and an exit code.
 
 No torch and no Hydra before a command runs: `gentool --help` answers at once.
 """
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from gentool import catalogue, completion, manual
 from gentool.arguments import Arguments, read
+from gentool.config import config_dir
 from gentool.errors import GentoolError, Interrupted, UsageError, nearest
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from gentool.resume import Resumption
 
 FULL = "HYDRA_FULL_ERROR"
-"""Set by the user: show tracebacks. Set by us while Hydra composes: it then raises its errors instead of printing them."""
+"""Set by the user: show tracebacks. Set by us while Hydra composes: it then raises errors instead of printing them."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -132,8 +133,10 @@ def _run(verb: str, arguments: Arguments) -> None:
     except KeyboardInterrupt:
         if not failures:
             raise
+    if failures and arguments.is_multirun and not isinstance(failures[-1], Interrupted):
+        raise SystemExit(_fail(f"jobs of the sweep that failed: {len(failures)}", _verdict(failures[0])[1]))
     if failures:
-        raise failures[0]
+        raise failures[-1]
 
 
 def _task(verb: str, resumption: "Resumption | None", failures: list[Exception]) -> Callable[["DictConfig"], Any]:
@@ -180,7 +183,7 @@ def _hydra(verb: str, words: Sequence[str], task: Callable[["DictConfig"], Any])
         import argparse
 
         argparse.ArgumentParser._check_help = lambda self, action: None  # type: ignore[attr-defined]
-    run = hydra.main(config_path=str(catalogue.config_dir()), config_name=verb, **version_base(hydra.main))(task)
+    run = hydra.main(config_path=str(config_dir()), config_name=verb, **version_base(hydra.main))(task)
     with _environment(FULL, "1"), _argv(words):
         run()
 

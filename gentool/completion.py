@@ -68,7 +68,9 @@ def _asked(verb: str, line: str, shell: str, hydra: Hydra) -> list[str]:
 def _belongs(word: str, verb: str) -> bool:
     """Whether a completion is the command's: Hydra offers every group of the folder, and its own keys."""
     key = re.split(r"[=./]", word)[0]
-    keys = {option.key.split(".")[0] for option in catalogue.options(catalogue.config_dir() / f"{verb}.yaml")}
+    if re.search(r"(^|\.)_\w+_=?$", word):  # Hydra's own, which nobody types
+        return False
+    keys = {option.key.split(".")[0] for option in catalogue.options(catalogue.verb_file(verb))}
     return key in keys | set(catalogue.groups(verb)) or word.startswith(("hydra.", "-"))
 
 

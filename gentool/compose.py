@@ -1,4 +1,4 @@
-"""Composes configurations as the command line does, but from Python: for `gentool.build`, checks ahead of a sweep, hints."""
+"""Composes configurations as the command line does, from Python: for `gentool.build`, for sweeps, for hints."""
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from gentool import catalogue
 from gentool.arguments import quoted, read
+from gentool.config import config_dir
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -20,7 +21,7 @@ Compose = Callable[[Sequence[str]], "DictConfig"]
 
 
 def version_base(function: Callable[..., Any]) -> dict[str, Any]:
-    """Return the keywords that fix the behaviour of this Hydra: 1.3 wants version_base, 1.4 a list of what may be built."""
+    """Return the keywords that fix how this Hydra behaves: 1.3 wants version_base, 1.4 a list of what may be built."""
     if "execution_whitelist" in inspect.signature(function).parameters:
         return {"execution_whitelist": ("gentool.*", "torch.optim.*")}
     return {"version_base": "1.3"}
@@ -42,13 +43,13 @@ def composer(verb: str, folders: Sequence[Path] = ()) -> Iterator[Compose]:
     path = ",".join(quoted(f"file://{folder}") for folder in folders)
     search = [f"hydra.searchpath=[{path}]"] if folders else []
     try:
-        with initialize_config_dir(config_dir=str(catalogue.config_dir()), **version_base(initialize_config_dir)):
+        with initialize_config_dir(config_dir=str(config_dir()), **version_base(initialize_config_dir)):
             yield lambda overrides: compose(verb, [*overrides, *search], return_hydra_config=True)
     finally:
         GlobalHydra.instance().hydra = outer
 
 
-def plain(config: "DictConfig", whole: "DictConfig", verb: str) -> dict[str, Any]:
+def plain(config: "DictConfig", whole: Any, verb: str) -> dict[str, Any]:
     """Resolve a composed config to plain types, with the `choices` its groups took.
 
     Args:
@@ -72,9 +73,7 @@ def plain(config: "DictConfig", whole: "DictConfig", verb: str) -> dict[str, Any
             task.pop("hydra", None)
         missing = sorted(OmegaConf.missing_keys(task))
         if missing:
-            comments = {
-                option.key: option.comment for option in catalogue.options(catalogue.config_dir() / f"{verb}.yaml")
-            }
+            comments = {option.key: option.comment for option in catalogue.options(catalogue.verb_file(verb))}
             raise UsageError(
                 f"{missing[0]}: missing; give {missing[0]}=… ({comments.get(missing[0]) or 'it has no default'})"
             )
@@ -90,7 +89,7 @@ def plain(config: "DictConfig", whole: "DictConfig", verb: str) -> dict[str, Any
 
 def keywords(config: Mapping[str, Any], verb: str) -> dict[str, Any]:
     """Return a plain config as the keyword arguments of its command: without `choices` where its YAML has none."""
-    keys = {option.key.split(".")[0] for option in catalogue.options(catalogue.config_dir() / f"{verb}.yaml")}
+    keys = {option.key.split(".")[0] for option in catalogue.options(catalogue.verb_file(verb))}
     return {key: value for key, value in config.items() if key != "choices" or "choices" in keys}
 
 
@@ -106,7 +105,7 @@ def built(*overrides: str) -> tuple["GenerativeModel", "Dataset"]:
     with mistakes.explained("train", arguments), composer("train") as compose:
         composed = compose(arguments.overrides)
         config = plain(composed, composed, "train")
-        check(config)
+        check(keywords(config, "train"))
         with fork(config["seed"]):
             dataset = instantiate(config["dataset"], _convert_="all")
             model = instantiate(config["model"], _convert_="all")(dataset.space)

@@ -40,7 +40,7 @@ def describe(annotation: Any) -> str:
         )
     if origin is tuple and parts and parts[-1] is not Ellipsis:
         return f"a list of {len(parts)}: {', '.join(describe(part) for part in parts)}"
-    if origin in (tuple, list) or (isinstance(origin, type) and issubclass(origin, typing.Sequence)):  # type: ignore[arg-type]
+    if origin in (tuple, list) or (isinstance(origin, type) and issubclass(origin, typing.Sequence)):
         return f"a list of which each is {describe(parts[0])}"
     if isinstance(origin, type) and issubclass(origin, Mapping):
         return f"a mapping to {describe(parts[1])}"

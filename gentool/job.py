@@ -32,8 +32,7 @@ def run_job(verb: str, composed: "DictConfig", resumption: "Resumption | None") 
     from hydra.core.hydra_config import HydraConfig
     from hydra.utils import instantiate
 
-    whole = HydraConfig.instance().cfg
-    assert whole is not None
+    whole: Any = HydraConfig.instance().cfg
     config = plain(composed, whole, verb)
     if str(whole.hydra.mode).endswith("MULTIRUN") and "out" in config:
         finished, config = _place(verb, config, whole)
@@ -54,7 +53,7 @@ def run_job(verb: str, composed: "DictConfig", resumption: "Resumption | None") 
         return command()
 
 
-def _place(verb: str, config: dict[str, Any], whole: "DictConfig") -> tuple[float | None, dict[str, Any]]:
+def _place(verb: str, config: dict[str, Any], whole: Any) -> tuple[float | None, dict[str, Any]]:
     """Give a sweep's job its folder. A finished one gives its result, a stopped one goes on.
 
     Returns:

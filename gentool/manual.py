@@ -46,7 +46,7 @@ def page(verb: str, overrides: Sequence[str], folders: Sequence[Path]) -> str:
         overrides: what was typed; the options of the choices among it are shown too.
         folders: config folders of the user.
     """
-    file = catalogue.config_dir() / f"{verb}.yaml"
+    file = catalogue.verb_file(verb)
     groups = catalogue.groups(verb)
     chosen = {key_of(word): word.partition("=")[2] for word in overrides if key_of(word) in groups}
     parts = [f"gentool {verb}: {catalogue.summary(file)}", "", f"  gentool {verb} [key=value …]"]
@@ -66,9 +66,9 @@ def option_rows(options: Sequence[catalogue.Option]) -> list[str]:
     """Return lines that show options as one types them, each with its comment.
 
     Args:
-        options: in order; mappings give no line.
+        options: in order; mappings and references to other keys give no line.
     """
-    shown = [option for option in options if option.value and not option.value.startswith("${hydra:")]
+    shown = [option for option in options if option.value and not option.value.startswith("${")]
     typed = [f"{option.key}={option.value}" for option in shown]
     width = min(max(map(len, typed), default=0), 34)
     rows = [f"  {text:<{width}}  {option.comment}".rstrip() for text, option in zip(typed, shown, strict=True)]

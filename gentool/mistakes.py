@@ -1,4 +1,4 @@
-"""Turns what Hydra and OmegaConf say of a mistyped command line into one line: the value, what was expected, the nearest choice."""
+"""Turns what Hydra and OmegaConf say of a mistyped command line into one line: the value, and what was expected."""
 
 import difflib
 import re
@@ -58,13 +58,15 @@ def _explain(error: Exception, verb: str, arguments: Arguments) -> str | None:
     ):
         return None
     if match := re.match(r"Ambiguous value for argument '(.*)' 1\. ", text):
-        return f"{match[1]}: expected one value; to run each of them add -m, to give a list write [a,b], to give a text quote it"
+        return f"{match[1]}: expected one value; add -m to run each of them, write [a,b] for a list, or quote a text"
     if match := re.search(r"Could not (?:override|append to config|delete from config)[^']*'([^']+)'", text):
         return _unknown_key(match[1], verb, arguments)
     if match := re.search(r"Additional config directory '([^']+)' not found", text):
         return f"--config-dir={match[1]}: no such folder"
     if match := re.search(r"Environment variable '([^']+)' not found", text):
         return f"{match[1]}: the configuration needs this environment variable, which is not set"
+    if "Config group override must be a string or a list" in text:
+        return _not_a_name(verb, arguments) or _tidy(text, error)
     return _tidy(text, error)
 
 
@@ -95,16 +97,29 @@ def _missing_choice(error: Any, text: str) -> str:
     return f"{group}={name}: no such choice; {nearest(name, options)}"
 
 
+def _not_a_name(verb: str, arguments: Arguments) -> str | None:
+    """Say which group was given a value that is no name."""
+    for word in arguments.overrides:
+        key, _, value = word.partition("=")
+        names = catalogue.choices(key, arguments.folders) if key in catalogue.groups(verb) else {value: None}
+        if value not in names:
+            return f"{word}: no such choice; {nearest(value, names)}"
+    return None
+
+
 def _unknown_key(key: str, verb: str, arguments: Arguments) -> str:
     key = key.lstrip("+~")
     typed = next((word for word in arguments.overrides if key_of(word).partition("@")[0] == key), key)
-    words = key.split(".")
+    typed = re.sub(r'^([\w.+~]+=)"(.*)"$', r"\1\2", typed)
+    parent, words = key.rpartition(".")[0], key.split(".")
     if words[0] == "hydra":
         return f"{typed}: Hydra has no such key; see gentool {verb} --cfg hydra"
-    groups = set(catalogue.groups(verb))
+    groups, keys = set(catalogue.groups(verb)), set(_keys(verb, arguments))
+    if parent in keys and not any(known.startswith(f"{parent}.") for known in keys):
+        return f"{typed.lstrip('+~')}: no such key; {parent} has no keys as it is configured"
     if key in catalogue.groups("train") and key not in groups:
-        return f"{typed}: {verb} has no group {key}; {_offer(key, sorted(groups | set(_keys(verb, arguments))))}"
-    return f"{typed.lstrip('+~')}: no such key; {_offer(key, sorted(groups | set(_keys(verb, arguments))))}"
+        return f"{typed}: {verb} has no group {key}; {_offer(key, sorted(groups | keys))}"
+    return f"{typed.lstrip('+~')}: no such key; {_offer(key, sorted(groups | keys))}"
 
 
 def _offer(key: str, choices: list[str]) -> str:
@@ -132,12 +147,12 @@ def _keys(verb: str, arguments: Arguments) -> Iterable[str]:
         with composer(verb, arguments.folders) as compose:
             return list(_dotted(compose(chosen)))
     except Exception:  # a second mistake among the choices: the packaged defaults still give a hint
-        return [option.key for option in catalogue.options(catalogue.config_dir() / f"{verb}.yaml")]
+        return [option.key for option in catalogue.options(catalogue.verb_file(verb))]
 
 
 def _dotted(node: Any, prefix: str = "") -> Iterator[str]:
     for key in node:
-        if str(key).startswith("_") or (not prefix and key == "hydra"):
+        if str(key).startswith("_") or (not prefix and key in ("hydra", "choices")):
             continue
         yield f"{prefix}{key}"
         inner = node._get_node(key)

@@ -40,8 +40,8 @@ class Resumption(NamedTuple):
 def requested(arguments: Arguments) -> tuple[Arguments, Resumption] | None:
     """Return what Hydra shall compose to resume, and the run; None where `resume=` was not typed.
 
-    Hydra composes the run's own choices, for the defaults of keys newer than the run; what was typed is applied to the run's
-    config, not to those.
+    Hydra composes the run's own choices, for the defaults of keys newer than the run; what was typed is applied to the
+    run's config, not to those.
 
     Raises:
         UsageError: if there is no such run, or what was typed would make it another one.
@@ -73,7 +73,7 @@ def read_config(run: Path) -> dict[str, Any]:
     Raises:
         UsageError: if it is no run, or its config cannot be read.
     """
-    import yaml
+    from omegaconf import OmegaConf
 
     file = run / "config.yaml"
     if not run.exists():
@@ -88,8 +88,8 @@ def read_config(run: Path) -> dict[str, Any]:
     if not (run / "checkpoints" / "last.pt").is_file():
         raise UsageError(f"resume={run}: nothing to go on from: it has no checkpoints/last.pt")
     try:
-        config = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        config: Any = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
+    except Exception as error:  # whatever a YAML reader finds wrong with a file
         raise UsageError(f"resume={run}: its config.yaml cannot be read: {' '.join(str(error).split())}") from None
     if not isinstance(config, dict) or "trainer" not in config:
         raise UsageError(f"resume={run}: its config.yaml is not the config of a run")

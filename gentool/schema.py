@@ -112,9 +112,9 @@ def _import(name: str, where: str) -> Any:
 def _parameters(target: Callable[..., Any]) -> tuple[dict[str, Any], list[str], bool]:
     """Return the annotations of the YAML keys, which of them must be there, and whether any other key may be.
 
-    gentool takes its keys by keyword only, and what is positional is given by code; torch.optim is positional throughout.
+    gentool takes its keys by keyword only, what is positional is given by code; torch.optim is positional throughout.
     """
-    function = target.__init__ if inspect.isclass(target) else target  # type: ignore[misc]
+    function = target.__init__ if inspect.isclass(target) else target
     hints = typing.get_type_hints(function, include_extras=True)
     ours = str(getattr(target, "__module__", "")).startswith("gentool")
     kinds = inspect.Parameter
@@ -134,6 +134,8 @@ def _check_value(value: Any, annotation: Any, path: str) -> None:
     if fields is not None and isinstance(value, Mapping):
         _check_fields(value, fields, path)
         return
+    if _is_built(annotation):
+        raise UsageError(f"{path}={shown(value)}: expected {describe(annotation)}")
     adapter = _adapter(annotation)
     if adapter is not None:
         _validate(value, annotation, adapter, path)
@@ -183,11 +185,29 @@ def _adapter(annotation: Any) -> Any:
         return None
 
 
+def _is_built(annotation: Any) -> bool:
+    """Whether only something built can be of this type: a class of ours."""
+    return (
+        isinstance(annotation, type)
+        and annotation.__module__.split(".")[0] == "gentool"
+        and not _is_mapping(annotation)
+    )
+
+
+def _is_mapping(annotation: type) -> bool:
+    return _is_typed_dict(annotation) or issubclass(annotation, Mapping)
+
+
 def _typed_dict(annotation: Any) -> dict[str, Any] | None:
     """Return the fields of an annotation that is a TypedDict, or a TypedDict or None."""
     parts = [annotation, *typing.get_args(annotation)]
-    found = next((part for part in parts if typing.is_typeddict(part)), None)
+    found = next((part for part in parts if _is_typed_dict(part)), None)
     return typing.get_type_hints(found, include_extras=True) if found is not None else None
+
+
+def _is_typed_dict(annotation: Any) -> bool:
+    """Whether it is a TypedDict, of typing or (which pydantic asks for before Python 3.12) of typing_extensions."""
+    return isinstance(annotation, type) and issubclass(annotation, dict) and hasattr(annotation, "__total__")
 
 
 def _literals(annotation: Any) -> tuple[Any, ...]:

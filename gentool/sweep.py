@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gentool.arguments import Arguments, key_of, quoted
-from gentool.compose import Compose, composer, plain
+from gentool.compose import Compose, composer, keywords, plain
 from gentool.errors import UsageError
 from gentool.schema import check
 
@@ -84,7 +84,7 @@ def _check_jobs(verb: str, compose: Compose, fixed: Sequence[str], swept: Sequen
     for values in itertools.product(*(list(_values(override)) for override in swept)):
         composed = compose([*fixed, *values])
         config = plain(composed, composed, verb)
-        check(config)
+        check(keywords(config, verb))
         name = (config.get("sweep") or {}).get("name")
     return name
 

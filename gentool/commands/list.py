@@ -49,12 +49,9 @@ def _summaries(group: str) -> dict[str, str]:
 
 
 def _metrics() -> dict[str, str]:
-    """Return what stands under `available:` or `metrics:` in configs/evaluate.yaml, with its comments."""
-    options = catalogue.options(catalogue.config_dir() / "evaluate.yaml")
-    for home in ("available.", "metrics."):
-        if found := {o.key.removeprefix(home): o.comment for o in options if o.key.startswith(home)}:
-            return found
-    return {}
+    """Return what stands under `definitions:` in configs/evaluate.yaml, with its comments."""
+    words = [(option.key.split("."), option.comment) for option in catalogue.options(catalogue.verb_file("evaluate"))]
+    return {key[1]: comment for key, comment in words if key[0] == "definitions" and len(key) == 2}
 
 
 def _show(group: str, name: str) -> None:
