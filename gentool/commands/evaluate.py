@@ -108,12 +108,20 @@ def measure(metrics: Mapping[str, Metric], evaluation: Evaluation, stamp: Mappin
 
 def table(report: Mapping[str, Any]) -> str:
     """Return a report as aligned text: value, standard error and protocol of each metric, and what is unavailable."""
-    lines = [("metric", "value", "± s.e.", "protocol")]
+    protocols = report["protocol"].values()
+    shared = {key for p in protocols for key in p if all(key in q and q[key] == p[key] for q in protocols)}
+    lines = [("metric", "value", "± s.e.", "")]
     for name, value in report["metrics"].items():
         error = report["standard_error"][name]
-        protocol = ", ".join(f"{key} {each}" for key, each in report["protocol"][name].items())
+        protocol = _words({key: each for key, each in report["protocol"][name].items() if key not in shared})
         lines.append((name, f"{value:.4f}", "" if error is None else f"{error:.4f}", protocol))
     a, b, c = (max(len(line[i]) for line in lines) for i in range(3))
     rows = [f"{name:<{a}}  {value:>{b}}  {error:>{c}}  {protocol}" for name, value, error, protocol in lines]
     missing = [f"{name}: unavailable: {reason}" for name, reason in report["unavailable"].items()]
-    return "\n".join([*(rows if len(rows) > 1 else []), *missing])
+    first: Mapping[str, Any] = next(iter(protocols), {})
+    rows.append(_words({key: each for key, each in first.items() if key in shared}))
+    return "\n".join([*(row.rstrip() for row in rows if len(lines) > 1), *missing])
+
+
+def _words(protocol: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in protocol.items())

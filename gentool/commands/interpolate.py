@@ -154,8 +154,8 @@ def _between_data(loaded: Loaded, batch: Batch, path: str, steps: int, rows: int
     names = [f"{i}" for i in range(len(ends))] if batch.y is None else [
         f"{int(batch.y[i])} to {int(batch.y[j])}" for i, j in ends
     ]  # fmt: skip
-    kind = "pixels" if model.space.is_image else "values"
-    title = f"{path} between codes of held-out examples, and the blend of their {kind}"
+    blends = "the blend of their pixels" if model.space.is_image else "blends dashed"
+    title = f"{path} between codes of held-out examples, {blends}"
     return Walk(walk, blend, names, [f"{float(step):.2g}" for step in t], title, batch.x)
 
 

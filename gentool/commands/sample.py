@@ -75,18 +75,18 @@ def sample(
         raise UsageError(f"images=true: samples of shape {space.shape} are no images; see samples.npz")
     if prompt is not None and complete is not None:
         raise UsageError("prompt and complete exclude each other: a prompt is for text, complete for images")
+    labels = _labels(model, n, y, seed)
     announce(loaded)
     output = Output()
     if prompt is None and complete is None:
-        x = _draw_all(model, _labels(model, n, y, seed), n, y, batch_size, seed, output, loaded.name)
+        x = _draw_all(model, labels, n, y, batch_size, seed, output, loaded.name)
     else:
         if prompt is not None:
             task = prompt_task(space, prompt, n, device.torch)
         else:
             task = image_task(loaded, dataset, device.torch, str(complete), n, seed)
-        x = _complete_all(
-            model, task, task.y if y is None else _labels(model, len(task.x), y, seed), batch_size, seed, output
-        )
+            labels = task.y if y is None or labels is None else labels[: len(task.x)]
+        x = _complete_all(model, task, labels, batch_size, seed, output)
     space.check(x)
     if images:
         for i, image in enumerate(x):

@@ -95,12 +95,15 @@ def annotate(pixels: Pixels, *, title: str, rows: Sequence[str] = (), columns: S
     wide = max(left + width + right, 8 * max(len(line) for line in title.split("\n")) + 20)
     high = top + height + bottom
     figure = new_figure(wide, high)
-    axes = figure.add_axes((left / wide, bottom / high, width / wide, height / high))
-    axes.imshow(pixels, cmap="gray", vmin=0, vmax=255, interpolation="nearest", aspect="auto")
-    axes.set_xticks([width * (i + 0.5) / len(columns) - 0.5 for i in range(len(columns))], columns)
-    axes.set_yticks([height * (i + 0.5) / len(rows) - 0.5 for i in range(len(rows))], rows)
-    axes.tick_params(length=0, labelsize=9)
-    axes.spines[:].set_visible(False)
-    figure.text(0.5 if wide > left + width + right else (left + width / 2) / wide, 1 - 8 / high, title,
-                ha="center", va="top", fontsize=10)  # fmt: skip
-    return render(figure)
+    for i, name in enumerate(rows):
+        y = 1 - (top + height * (i + 0.5) / len(rows)) / high
+        figure.text((left - 6) / wide, y, name, ha="right", va="center", fontsize=9)
+    for i, name in enumerate(columns):
+        x = (left + width * (i + 0.5) / len(columns)) / wide
+        figure.text(x, (bottom - 5) / high, name, ha="center", va="top", fontsize=9)
+    middle = 0.5 if wide > left + width + right else (left + width / 2) / wide
+    figure.text(middle, 1 - 8 / high, title, ha="center", va="top", fontsize=10)
+    framed = render(figure)
+    # Pasted, not drawn: matplotlib would resample.
+    framed[top : top + height, left : left + width] = pixels if pixels.ndim == 3 else pixels[..., None]
+    return framed

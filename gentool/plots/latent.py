@@ -64,7 +64,7 @@ def draw_manifold(decoded: Tensor, space: DataSpace, *, columns: int, title: str
         (height, width, 3) uint8.
     """
     if not space.is_points:
-        return annotate(make_grid(decoded, space, columns=columns, padding=0), title=title)
+        return annotate(make_grid(decoded, space, columns=columns, padding=1), title=title)
     figure, (axes,) = panels(1)
     mesh = decoded.detach().float().cpu().reshape(-1, columns, space.dims)
     if space.dims == 1:

@@ -94,7 +94,7 @@ def draw_pairs(before: Tensor, after: Tensor, space: DataSpace, *, title: str) -
     axes.plot([a[:, 0], b[:, 0]], [a[:, 1], b[:, 1]], color=DATA, linewidth=0.5, alpha=0.6)
     axes.scatter(a[:, 0], a[:, 1], s=8, color=DATA, linewidths=0, label="input")
     axes.scatter(b[:, 0], b[:, 1], s=8, color=MODEL, linewidths=0, label="reconstruction")
-    axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, fontsize=9)
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, -0.3), ncols=2, frameon=False, fontsize=9)
     frame(axes, title)
     return render(figure)
 
