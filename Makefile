@@ -23,7 +23,7 @@ help:  ## list the targets
 install: $(VENV)/.gentool  ## create .venv and install gentool in it, editable
 
 demo: $(DEMO)/.sample $(DEMO)/.interpolate  ## train a VAE on scikit-learn's digits, sample, interpolate; print where the pictures are
-	@echo; echo "The pictures:"; find $(DEMO) -name '*.png' -o -name '*.gif' | LC_ALL=C sort | sed 's/^/  /'
+	@echo; echo "The pictures:"; ls $(DEMO)/train/samples/*.gif $(DEMO)/sample/*.png $(DEMO)/interpolate/*.* | sed 's/^/  /'
 
 test: $(VENV)/.gentool-test  ## the default tests, in minutes on two cores
 	$(PYTEST) -n $(WORKERS) --dist worksteal -q $(ARGS)
