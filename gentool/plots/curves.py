@@ -38,11 +38,11 @@ def curves(lines: Mapping[str, Curve], x_label: str) -> str:
         down = _TOP + (y_high - y) / (y_high - y_low) * (_HEIGHT - _TOP - _BOTTOM)
         return f"{across:.1f},{min(max(down, -1e5), 1e5):.1f}"
 
-    drawn = []
+    drawn, dots = [], []
     for name, line in shown.items():
         if len(line) == 1:
             across, down = place(*line[0]).split(",")
-            drawn.append(f'<circle class="{escape(name)}" cx="{across}" cy="{down}" r="3"/>')
+            dots.append(f'<circle class="{escape(name)}" cx="{across}" cy="{down}" r="3"/>')
         else:
             drawn.append(f'<polyline class="{escape(name)}" points="{" ".join(place(*p) for p in line)}"/>')
     return (
@@ -51,7 +51,9 @@ def curves(lines: Mapping[str, Curve], x_label: str) -> str:
         + f'<svg x="{_LEFT}" y="{_TOP}" width="{_WIDTH - _LEFT - _RIGHT}" height="{_HEIGHT - _TOP - _BOTTOM}"'
         + f' viewBox="{_LEFT} {_TOP} {_WIDTH - _LEFT - _RIGHT} {_HEIGHT - _TOP - _BOTTOM}">'  # clips what is inside
         + "".join(drawn)
-        + "</svg></svg>"
+        + "</svg>"
+        + "".join(dots)
+        + "</svg>"
     )
 
 

@@ -33,7 +33,8 @@ dt { font-size: .78rem; color: var(--faint); } dd { margin: 0; font-weight: 600;
 polyline { fill: none; stroke-width: 1.6; stroke-linejoin: round; vector-effect: non-scaling-stroke; }
 polyline.train { stroke: var(--train); } polyline.valid { stroke: var(--valid); }
 circle.train, .bar { fill: var(--train); } circle.valid { fill: var(--valid); }
-.pictures { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(250px, 100%), 1fr)); gap: 1rem; }
+.pictures { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(250px, 100%), 1fr)); gap: 1rem;
+  align-items: start; }
 figure img { display: block; width: 100%; height: auto; } .pixels { image-rendering: pixelated; }
 figcaption { font-size: .8rem; color: var(--faint); margin-top: .4rem; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
@@ -86,6 +87,8 @@ def write_report(folder: Path, summary: Mapping[str, Any] | None = None) -> Path
 
 def _facts(summary: Mapping[str, Any]) -> str:
     facts = {key: summary[key] for key in ("parameters", "device", "precision", "steps", "epochs") if key in summary}
+    if "epochs" in facts:
+        facts["epochs"] = round(facts["epochs"], 1)
     if "examples_per_second" in summary:
         facts["examples a second"] = round(float(summary["examples_per_second"] or 0))
     if "seconds" in summary:
