@@ -127,6 +127,8 @@ class _PlainUnpickler(pickle.Unpickler):
             return np._core.multiarray._reconstruct  # type: ignore[attr-defined]
         if (module, name) in {("numpy", "ndarray"), ("numpy", "dtype")}:
             return getattr(np, name)
+        if (module, name) == ("_codecs", "encode"):  # how Python 3 writes bytes for Python 2 to read
+            return lambda text, encoding: text.encode("latin1")
         raise pickle.UnpicklingError(f"it asks for {module}.{name}")
 
 

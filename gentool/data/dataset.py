@@ -198,20 +198,45 @@ def image_dataset(
         x = part.x if draws else binarise.settled(part.x, rows, levels, binarize, 2 * seed + which)
         splits.append(Rows(x, part.y, draws))
     space = image_space(
-        tuple(train.x.shape[1:]), levels if binarize == "none" else 2, classes, splits[0].y, len(splits[0])
+        splits[0].x,
+        splits[0].y,
+        stored_levels=2 if binarize in ("static", "threshold") else levels,
+        levels=levels if binarize == "none" else 2,
+        classes=classes,
+        examples=len(splits[0]),
     )
     return Dataset(space, splits[0], splits[1], splits[2], density=None)
 
 
-def image_space(shape: tuple[int, ...], levels: int, classes: int, y: Tensor | None, examples: int) -> DataSpace:
-    """Return the space of images; `y` (examples,) are the labels of the training split, `shape` is one image's."""
+def image_space(
+    x: Tensor, y: Tensor | None, *, stored_levels: int, levels: int, classes: int, examples: int
+) -> DataSpace:
+    """Return the space of images.
+
+    Args:
+        x: (n, channels, height, width) uint8 training images as they are stored; all of them, or a sample.
+        y: (examples,) labels of the training split, or None.
+        stored_levels: levels of `x`.
+        levels: levels that batches have: 2 where they are binarised.
+        classes: number of classes, 0 without labels.
+        examples: size of the training split.
+    """
+    total = torch.zeros(x.shape[1:], dtype=torch.float64)
+    squares = torch.zeros((), dtype=torch.float64)
+    for chunk in torch.split(x, 4096):
+        part = chunk.double() * ((levels - 1) / (stored_levels - 1))
+        total += part.sum(0)
+        squares += part.square().sum()
+    loc = total / len(x)
+    second = loc.mean() if levels == 2 else squares / x.numel()  # of bits, E x² = E x
+    scale = (second - loc.square().mean()).clamp(min=1e-6).sqrt()
     return DataSpace(
-        shape=shape,
+        shape=tuple(x.shape[1:]),
         levels=levels,
         classes=classes,
         examples=examples,
-        loc=torch.zeros(shape),
-        scale=torch.ones(shape),
+        loc=loc.float(),
+        scale=scale.float().expand(x.shape[1:]).clone(),
         frequencies=frequencies(y, classes),
         vocabulary=(),
     )

@@ -21,6 +21,9 @@ from gentool.data.places import cache_folder
 from gentool.errors import RunError, UsageError
 
 Resize = Literal["crop", "stretch", "none"]
+MEASURED = 512
+"""Training images that the mean and the scale of a folder are measured on."""
+
 Size = Annotated[list[PositiveInt], Field(min_length=2, max_length=2)]
 
 
@@ -143,7 +146,7 @@ class _Reader:
                 image = _eight_bits(ImageOps.exif_transpose(file), "RGB" if self.shape[0] == 3 else "L")
             array = np.asarray(_fitted(image, self.shape[1], self.shape[2], self.resize))
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            raise RunError(f"{path}: cannot be decoded ({error}); remove or replace it, then resume") from error
+            raise RunError(f"{path}: cannot be decoded ({error}); remove or replace it") from error
         return array[None] if array.ndim == 2 else array.transpose(2, 0, 1)
 
 
@@ -159,7 +162,14 @@ def _dataset(
         splits.append(FolderSplit(pixels, rows, y, how, seed, torch.device("cpu")))
     classes = len(listing.classes)
     y = None if labels is None else labels[parts[0]]
-    space = image_space(pixels.shape, 256 if binarize == "none" else 2, classes, y, len(parts[0]))
+    levels = 256 if binarize == "none" else 2
+    noise = torch.Generator().manual_seed(seed)
+    some = torch.randperm(len(parts[0]), generator=noise)[:MEASURED].sort().values
+    try:
+        x = splits[0].batch(some, noise).x
+    except RunError as error:  # nothing has begun yet
+        raise UsageError(str(error)) from error
+    space = image_space(x, y, stored_levels=levels, levels=levels, classes=classes, examples=len(parts[0]))
     return Dataset(space, splits[0], splits[1], splits[2], density=None)
 
 

@@ -5,11 +5,12 @@ the data.
 """
 
 import gzip
+import importlib.util
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Literal, cast
+from typing import IO, Any, Literal, cast
 
 import numpy as np
 import torch
@@ -120,10 +121,8 @@ def digits(*, binarize: Binarize, validation: Share, test: Share, seed: NonNegat
     Returns:
         The dataset; it has no split of its own, so one is cut by `seed`.
     """
-    from sklearn.datasets import load_digits
-
-    data = load_digits()
-    table = Table(torch.from_numpy(data.images).to(torch.uint8)[:, None], torch.from_numpy(data.target).long())
+    rows = torch.from_numpy(_digit_rows())
+    table = Table(rows[:, :64].to(torch.uint8).reshape(-1, 1, 8, 8), rows[:, 64].long())
     return image_dataset(
         table, None, levels=17, classes=10, binarize=binarize, validation=validation, test_share=test, seed=seed
     )
@@ -202,6 +201,19 @@ def read_idx(path: Path) -> Tensor:
             f"{int(np.prod(shape)):,}; delete it to download it again"
         )
     return torch.from_numpy(np.frombuffer(bytearray(data), np.uint8, offset=start).reshape(shape))
+
+
+def _digit_rows() -> Any:
+    """Return (1797, 65) numbers, 64 pixels and a label, without the second that importing scikit-learn takes."""
+    spec = importlib.util.find_spec("sklearn")
+    for package in (spec and spec.submodule_search_locations) or []:
+        path = Path(package) / "datasets" / "data" / "digits.csv.gz"
+        if path.is_file():
+            return np.loadtxt(path, delimiter=",")
+    from sklearn.datasets import load_digits
+
+    data = load_digits()
+    return np.column_stack([data.data, data.target])
 
 
 def _read(
