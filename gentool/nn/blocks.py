@@ -22,10 +22,10 @@ _ACTIVATIONS: dict[str, type[nn.Module]] = {
 _GAINS = {
     "relu": sqrt(2),
     "leaky_relu": sqrt(2),
-    "elu": 1.25,
-    "gelu": 1.5,
-    "silu": 1.65,
-    "softplus": 1.0,
+    "elu": 1.28,
+    "gelu": 1.47,
+    "silu": 1.56,
+    "softplus": 1.08,
     "tanh": 5 / 3,
 }
 

@@ -1,0 +1,351 @@
+"""The laws: each takes what it is held against and raises AssertionError where it is broken."""
+
+import io
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gentool.batch import Batch
+from gentool.models.base import Decodes, Encodes, GenerativeModel, HasLikelihood, Loss, Reconstructs
+from gentool.models.vae import VAE, Posterior
+from gentool.space import DataSpace
+from gentool.training.optimizers import Optimizers
+from gentool.training.rng import fork, get_state
+
+Law = Callable[..., None]
+
+
+def same(a: Tensor, b: Tensor, why: str) -> None:
+    """Hold two tensors equal, bit for bit."""
+    assert a.dtype == b.dtype and torch.equal(a, b), why
+
+
+def snapshot(model: GenerativeModel) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in model.state_dict().items()}
+
+
+def samples_lie_in_the_space(model: GenerativeModel) -> None:
+    for n in (1, 5):
+        with fork(0):
+            x = model.sample(n)
+        assert x.shape == (n, *model.space.shape), f"sample({n}) has shape {tuple(x.shape)}"
+        assert x.dtype == model.space.dtype, f"samples are {x.dtype}"
+        assert not x.requires_grad, "samples carry a graph"
+        try:
+            model.space.check(x)
+        except ValueError as error:
+            raise AssertionError(error) from error
+
+
+def pictures_lie_in_the_space(model: GenerativeModel) -> None:
+    with fork(0):
+        x = model.picture(5)
+    assert x.shape == (5, *model.space.shape)
+    assert torch.isfinite(x).all()
+    if model.space.levels is not None:
+        assert x.min() >= 0 and x.max() <= model.space.levels - 1
+
+
+def same_seed_same_sample(model: GenerativeModel) -> None:
+    draws = []
+    for seed in (3, 3, 4):
+        with fork(seed):
+            draws.append(model.sample(4))
+    same(draws[0], draws[1], "the same seed gave other samples")
+    assert not torch.equal(draws[0], draws[2]), "another seed gave the same samples"
+
+
+def looking_changes_nothing(model: GenerativeModel, batch: Batch) -> None:
+    """Sampling, validation and evaluation under a fork leave the random state and the model as they were."""
+    before, state, mode = snapshot(model), get_state(), model.training
+    with fork(7, 1):
+        model.sample(3)
+        model.picture(3)
+        model.objective(batch)
+        model.report(lambda: iter([batch]))
+        if isinstance(model, HasLikelihood):
+            model.log_prob(batch.x, batch.y, draws=2)
+        if isinstance(model, Reconstructs):
+            model.reconstruct(batch.x, batch.y)
+    for name, value in model.state_dict().items():
+        same(value, before[name], f"{name} changed")
+    same(get_state()["torch"], state["torch"], "the random state changed")
+    assert model.training == mode, "the model's mode changed"
+    assert all(p.grad is None for p in model.parameters()), "gradients were left behind"
+
+
+def players_partition_the_parameters(model: GenerativeModel) -> None:
+    owned = [p for parameters in model.players().values() for p in parameters]
+    assert len({id(p) for p in owned}) == len(owned), "a parameter belongs to two players"
+    trainable = {id(p) for p in model.parameters() if p.requires_grad}
+    assert {id(p) for p in owned if p.requires_grad} == trainable, "players do not cover the parameters"
+
+
+class Recorder(Optimizers):
+    """Optimisers that hold each turn to moving its own player and nothing else."""
+
+    def minimize_together(self, players: Sequence[str], losses: Any, batches: Iterator[Batch]) -> Any:
+        own = {id(p) for player in players for p in self.parameters[player]}
+        all_of_them = [p for group in self.parameters.values() for p in group]
+        before = [p.detach().clone() for p in all_of_them]
+        metrics = super().minimize_together(players, losses, batches)
+        for p, old in zip(all_of_them, before, strict=True):
+            assert id(p) in own or torch.equal(p, old), f"the turn of {list(players)} moved another player"
+        assert any(not torch.equal(p, old) for p, old in zip(all_of_them, before, strict=True)), "nothing moved"
+        assert all(not value.requires_grad for value in metrics.values()), "metrics carry a graph"
+        return metrics
+
+
+def each_turn_moves_its_own_player(
+    model: GenerativeModel, batches: Iterator[Batch], make: Callable[[type[Optimizers]], Optimizers]
+) -> None:
+    model.train()
+    metrics = model.train_step(batches, make(Recorder))
+    assert all(name.split("/")[0] in model.players() for name in metrics), f"metrics are {list(metrics)}"
+
+
+def every_parameter_learns(
+    model: GenerativeModel, batches: Iterator[Batch], make: Callable[[type[Optimizers]], Optimizers]
+) -> None:
+    """Three steps move every trainable parameter: none is left out of the loss."""
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    model.train()
+    optimizers = make(Optimizers)
+    for _ in range(3):
+        model.train_step(batches, optimizers)
+        optimizers.step += 1
+    for name, p in model.named_parameters():
+        assert not p.requires_grad or not torch.equal(p, before[name]), f"{name} never moves"
+
+
+def examples_do_not_see_each_other(model: GenerativeModel, batch: Batch, others: Batch) -> None:
+    """In eval mode the objective and log_prob of the first half do not depend on the second."""
+    half = len(batch.x) // 2
+
+    def mixed(a: Tensor, b: Tensor) -> Tensor:
+        return torch.cat([a[:half], b[half:]])
+
+    other = Batch(*(mixed(a, b) for a, b in zip(batch, others, strict=True)))
+    measures: list[Callable[[Batch], Tensor | None]] = [model.objective]
+    if isinstance(model, HasLikelihood):
+        measures.append(lambda b: model.log_prob(b.x, b.y, draws=3))
+    for measure in measures:
+        with fork(0), torch.no_grad():
+            a = measure(batch)
+        with fork(0), torch.no_grad():
+            b = measure(other)
+        if a is not None and b is not None:
+            assert a.shape == (len(batch.x),), f"one number an example is expected, not {tuple(a.shape)}"
+            torch.testing.assert_close(a[:half], b[:half], rtol=1e-5, atol=1e-5)
+
+
+def saving_and_loading_keeps_samples(model: GenerativeModel, rebuild: Callable[[DataSpace], GenerativeModel]) -> None:
+    file = io.BytesIO()
+    torch.save({"model": model.state_dict(), "space": model.space.state()}, file)
+    file.seek(0)
+    saved = torch.load(file, weights_only=True)
+    other = rebuild(DataSpace.from_state(saved["space"]))
+    other.load_state_dict(saved["model"])
+    other.eval()
+    draws = []
+    for each in (model, other):
+        with fork(2):
+            draws.append(each.sample(6))
+    same(draws[0], draws[1], "the loaded model draws other samples")
+
+
+def objective_reaches(model: GenerativeModel, batch: Batch, value: float) -> None:
+    """Held against a model trained on this one batch."""
+    with fork(0), torch.no_grad():
+        objective = model.objective(batch)
+    assert objective is not None
+    assert objective.mean().item() <= value, f"overfitting reached {objective.mean().item():.3f}, not {value}"
+
+
+class Listener:
+    """A minimizer that applies nothing and keeps the loss it was asked to minimise, at the end of the plan."""
+
+    def __init__(self, batch: Batch) -> None:
+        self.step = self.steps = 1000
+        self.batch = batch
+        self.heard: list[Loss] = []
+
+    def minimize(self, player: str, loss: Callable[[Batch], Loss], batches: Iterator[Batch]) -> dict[str, Tensor]:
+        self.heard.append(loss(self.batch))
+        return {}
+
+    def minimize_together(self, players: Sequence[str], losses: Any, batches: Iterator[Batch]) -> dict[str, Tensor]:
+        raise NotImplementedError
+
+    def sum_over_processes(self, t: Tensor) -> Tensor:
+        return t
+
+
+def objective_is_the_training_loss(model: GenerativeModel, batch: Batch) -> None:
+    """With the schedule at its end and the same noise, what best.pt minimises is what training minimises."""
+    listener = Listener(batch)
+    with fork(0):
+        model.train_step(iter([batch]), listener)
+    with fork(0), torch.no_grad():
+        objective = model.objective(batch)
+    assert objective is not None
+    [loss] = listener.heard
+    torch.testing.assert_close(loss.total.detach(), objective.mean())
+    assert all(not t.requires_grad and t.dim() == 0 for t in loss.terms.values()), "terms are detached scalars"
+
+
+def latents_decode(model: Decodes, space: DataSpace) -> None:
+    with fork(0):
+        z = model.sample_latent(6)
+    assert len(z) == 6 and torch.isfinite(z).all()
+    y = torch.zeros(6, dtype=torch.int64)
+    x = model.decode(z, y)
+    assert x.shape == (6, *space.shape) and x.is_floating_point()
+    same(x, model.decode(z, y), "decode is not deterministic")
+    one = torch.cat([model.decode(z[i : i + 1], y[i : i + 1]) for i in range(6)])
+    torch.testing.assert_close(x, one, rtol=1e-4, atol=1e-4)
+
+
+def codes_reconstruct(model: Encodes, batch: Batch) -> None:
+    z = model.encode(batch.x, batch.y)
+    same(z, model.encode(batch.x, batch.y), "encode is not deterministic")
+    if isinstance(model, Reconstructs):
+        torch.testing.assert_close(model.reconstruct(batch.x, batch.y), model.decode(z, batch.y))
+
+
+def pictures_show_the_samples(model: GenerativeModel, draws: int = 400) -> None:
+    """Samples scatter about the picture drawn under the same random state."""
+    assert isinstance(model, Decodes)
+    with fork(5):
+        picture = model.picture(draws).double()
+    with fork(5):
+        x = model.sample(draws).double()
+    gap = (x - picture).flatten(1).mean(0)
+    error = (x - picture).flatten(1).std(0) / draws**0.5
+    assert (gap.abs() <= 5 * error + 1e-3).all(), "pictures and samples do not share their latents"
+
+
+# --- likelihoods: bound or importance -------------------------------------------------------------------------------
+
+
+# At 256 levels the posterior after training is too narrow for a grid of this size or for a few draws to find.
+CONVERGE = ("points", "binary", "grey")
+
+
+def quadrature(model: VAE, x: Tensor, y: Tensor | None, reach: float = 5.5, points: int = 61) -> Tensor:
+    """log p(x) of a VAE with a 2-D latent: the log of sum_ij N(z_ij; 0, 1) p(x | z_ij) h²."""
+    axis = torch.linspace(-reach, reach, points)
+    z = torch.cartesian_prod(axis, axis)
+    log_prior = (-0.5 * z.square().sum(1) - torch.tensor(2 * torch.pi).log()) + 2 * (axis[1] - axis[0]).log()
+    values = []
+    with torch.no_grad():
+        for i in range(len(x)):
+            label = None if y is None else y[i : i + 1].expand(len(z))
+            outputs = model.decoder(z, label)
+            values.append((model.observation.log_prob(x[i], outputs) + log_prior).logsumexp(0))
+    return torch.stack(values)
+
+
+def averaged_log_prob(model: HasLikelihood, batch: Batch, draws: int, repeats: int) -> tuple[Tensor, Tensor]:
+    """Mean and standard error of log_prob over repeats of each example."""
+    x = batch.x.repeat_interleave(repeats, 0)
+    y = None if batch.y is None else batch.y.repeat_interleave(repeats, 0)
+    values = model.log_prob(x, y, draws=draws).double().unflatten(0, (-1, repeats))
+    return values.mean(1), values.std(1) / repeats**0.5
+
+
+def bound_lies_below_and_rises(model: VAE, batch: Batch) -> None:
+    """E log_prob(draws=1) <= E log_prob(draws=8) <= log p(x), and many draws reach it."""
+    y = batch.y if model.conditional else None
+    exact = quadrature(model, batch.x, y).double()
+    with fork(0):
+        one, e1 = averaged_log_prob(model, batch, 1, 200)
+        eight, e8 = averaged_log_prob(model, batch, 8, 60)
+        many, em = averaged_log_prob(model, batch, 400, 4)
+    assert (eight <= exact + 4 * e8 + 1e-3).all(), "the bound of 8 draws lies above log p"
+    assert (one <= eight + 4 * (e1**2 + e8**2).sqrt() + 1e-3).all(), "the bound falls with draws"
+    gap, error = (exact - one).mean(), (e1.square().sum() + e8.square().sum()).sqrt() / len(e1)
+    assert gap < 0.05 + 5 * error or (exact - eight).mean() < 0.7 * gap, "the bound does not rise with draws"
+    assert ((many - exact).abs() <= 5 * em + 0.03).all(), "many draws do not reach log p(x)"
+
+
+def elbo_terms_hold(model: VAE, batch: Batch) -> None:
+    """The report's elbo = reconstruction - kl = mean log_prob(draws=1) over noise; kl_per_dim sums to kl, is >= 0."""
+    repeated = Batch(*(t.repeat_interleave(200, 0) for t in batch))
+    with fork(0), torch.no_grad():
+        report = model.report(lambda: iter([repeated]))
+        value = model.log_prob(repeated.x, repeated.y, draws=1)
+    torch.testing.assert_close(report["elbo"], report["reconstruction"] - report["kl"])
+    torch.testing.assert_close(report["kl_per_dim"].sum(), report["kl"])
+    assert (report["kl_per_dim"] >= 0).all()
+    error = (value.unflatten(0, (-1, 200)).var(1) / 200).mean().div(len(batch.x)).sqrt().item()
+    assert abs(value.mean().item() - report["elbo"].item()) <= 6 * error + 1e-3, "the ELBO is not E log w"
+    if model.space.levels is not None:
+        bits = -report["elbo"] / (model.space.dims * torch.tensor(2.0).log())
+        torch.testing.assert_close(report["bits_per_dim"], bits)
+
+
+def gradient_is_unbiased(model: VAE, batch: Batch, draws: int = 4000) -> None:
+    """The reparameterised gradient of E_q log p(x | z) has the score function's mean.
+
+    (Not always less variance: log p(x | z) of several modes has steep slopes, and was seen to reverse it.)
+    """
+    y = batch.y[:1].expand(draws) if model.conditional and batch.y is not None else None
+    x = batch.x[:1].expand(draws, *batch.x.shape[1:])
+    mu = torch.full((draws, 2), 0.3, requires_grad=True)
+    log_var = torch.full((draws, 2), -0.7, requires_grad=True)
+    with fork(0):
+        z = model._draw(Posterior(mu, log_var), 1)
+    f = model._reconstruction(x, z, y)[0]
+    ours = torch.cat(torch.autograd.grad(f.sum(), (mu, log_var)), 1).double()
+    q = torch.distributions.Normal(mu, (0.5 * log_var).exp())
+    score = torch.autograd.grad(q.log_prob(z[0].detach()).sum(), (mu, log_var))
+    theirs = (torch.cat(score, 1) * (f - f.mean()).detach()[:, None]).double()
+    error = ((ours.var(0) + theirs.var(0)) / draws).sqrt()
+    assert ((ours.mean(0) - theirs.mean(0)).abs() <= 4.5 * error + 1e-6).all(), "the gradient is biased"
+
+
+def equals_a_gaussian(model: VAE, exact: torch.distributions.MultivariateNormal, draws: int) -> None:
+    """A linear-Gaussian VAE whose encoder is its posterior: every draw weighs p(x), so the bound is log p(x)."""
+    torch.manual_seed(0)
+    x = exact.sample((20,))
+    torch.testing.assert_close(model.log_prob(x, draws=draws), exact.log_prob(x), atol=1e-4, rtol=1e-4)
+
+
+# --- labels ---------------------------------------------------------------------------------------------------------
+
+
+def labels_matter(model: VAE, batch: Batch) -> None:
+    """Another label gives another mean, sample and likelihood."""
+    z = torch.zeros(4, model.latent_dim)
+    zeros, ones = torch.zeros(4, dtype=torch.int64), torch.ones(4, dtype=torch.int64)
+    assert not torch.allclose(model.decode(z, zeros), model.decode(z, ones)), "decode ignores the label"
+    assert not torch.allclose(model.encode(batch.x[:4], zeros), model.encode(batch.x[:4], ones)), "encode ignores it"
+    with fork(0):
+        a = model.log_prob(batch.x[:4], zeros, draws=4)
+    with fork(0):
+        b = model.log_prob(batch.x[:4], ones, draws=4)
+    assert not torch.allclose(a, b), "log_prob ignores the label"
+
+
+def unlabelled_log_prob_is_the_mixture(model: VAE, batch: Batch) -> None:
+    """log p(x) = log sum_y p(y) p(x | y), by quadrature."""
+    x = batch.x
+    parts = [quadrature(model, x, torch.full((len(x),), c)) for c in range(model.space.classes)]
+    exact = (torch.stack(parts, 1) + model.space.frequencies.log()).logsumexp(1)
+    with fork(0):
+        value = model.log_prob(x, draws=1000)
+    torch.testing.assert_close(value, exact, atol=0.08, rtol=0)
+
+
+def labels_are_drawn_by_frequency(model: GenerativeModel, n: int = 4000) -> None:
+    """draw_labels follows the training frequencies, and sample(n) draws as sample(n, those labels) does."""
+    with fork(0):
+        y = model.draw_labels(n)
+        x = model.sample(n, y)
+    share = torch.bincount(y, minlength=model.space.classes) / n
+    assert ((share - model.space.frequencies).abs() < 4.5 * (0.25 / n) ** 0.5).all(), "labels follow another law"
+    with fork(0):
+        same(x, model.sample(n), "sample(n) draws its labels otherwise")

@@ -1,0 +1,86 @@
+"""Laws of every model, over every file of configs/model."""
+
+import pytest
+
+from gentool.errors import UsageError
+from gentool.training.rng import fork
+from tests.laws import laws
+from tests.laws.subjects import MODELS, TINY, build, endless, examples, minimizer, subjects, train
+
+every = pytest.mark.parametrize("subject", subjects(), ids=str)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_has_small_sizes(name):
+    assert name in TINY, f"configs/model/{name}.yaml needs an entry in tests/tiny.yaml"
+
+
+@pytest.mark.parametrize(("name", "data"), [(m, d) for m in MODELS for d in TINY.get(m, {}).get("refused", [])])
+def test_refuses_data_that_does_not_fit(name, data):
+    with pytest.raises(UsageError):
+        build(name, data)
+
+
+@every
+@pytest.mark.parametrize(
+    "law",
+    [
+        laws.samples_lie_in_the_space,
+        laws.pictures_lie_in_the_space,
+        laws.same_seed_same_sample,
+        laws.players_partition_the_parameters,
+    ],
+    ids=lambda law: law.__name__,
+)
+def test_sampling(subject, law):
+    law(subject.model())
+
+
+@every
+def test_looking_changes_nothing(subject):
+    laws.looking_changes_nothing(subject.model(), subject.batch())
+    laws.looking_changes_nothing(subject.model().train(), subject.batch())
+
+
+@every
+@pytest.mark.parametrize(
+    "law", [laws.each_turn_moves_its_own_player, laws.every_parameter_learns], ids=lambda law: law.__name__
+)
+def test_training(subject, law):
+    model = subject.model()
+    with fork(0):
+        law(model, endless(subject.data), lambda kind: minimizer(subject.name, model, 10, kind))
+
+
+@every
+def test_examples_do_not_see_each_other(subject):
+    laws.examples_do_not_see_each_other(subject.model(), subject.batch(), subject.batch(seed=2000))
+
+
+@every
+def test_saving_and_loading_keeps_samples(subject):
+    def rebuild(space):
+        other = build(subject.name, subject.data, *subject.overrides, seed=99)
+        other.space = space
+        return other
+
+    laws.saving_and_loading_keeps_samples(subject.model(), rebuild)
+
+
+@every
+def test_objective_is_the_training_loss(subject):
+    model = subject.model()
+    if model.objective(subject.batch()) is None:
+        pytest.skip("has no objective")
+    laws.objective_is_the_training_loss(model, subject.batch())
+
+
+@pytest.mark.parametrize(
+    ("name", "data"), [(name, data) for name in MODELS for data in TINY.get(name, {}).get("overfits", {})]
+)
+def test_overfits_one_batch(name, data):
+    batch = examples(data, distinct=4)
+    model = build(name, data)
+    with fork(0):
+        train(name, model, iter(lambda: batch, None), TINY[name]["steps"], lr=1e-2)
+    laws.objective_reaches(model.eval(), batch, TINY[name]["overfits"][data])
