@@ -1,18 +1,22 @@
 """What a user installs: the sdist and the wheel, in fresh virtual environments, from another folder."""
 
+import ast
 import os
+import re
 import subprocess
 import sys
 import sysconfig
 import tarfile
+import tomllib
 import zipfile
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
 
-pytestmark = pytest.mark.slow
+slow = pytest.mark.slow
 
 
 def run(*command: object, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -45,6 +49,7 @@ def configs() -> set[str]:
     return {path.relative_to(ROOT).as_posix() for path in (ROOT / "configs").rglob("*.yaml")}
 
 
+@slow
 def test_wheel_holds_code_and_configs_and_nothing_else(built: Path) -> None:
     (wheel,) = built.glob("*.whl")
     names = set(zipfile.ZipFile(wheel).namelist())
@@ -55,6 +60,7 @@ def test_wheel_holds_code_and_configs_and_nothing_else(built: Path) -> None:
     assert all(name.endswith(".dist-info") for name in outside), outside
 
 
+@slow
 def test_sdist_holds_what_the_project_needs(built: Path) -> None:
     (sdist,) = built.glob("*.tar.gz")
     with tarfile.open(sdist) as archive:
@@ -64,11 +70,13 @@ def test_sdist_holds_what_the_project_needs(built: Path) -> None:
     assert not [name for name in names if name.startswith(("outputs", "shared", ".venv", ".git/"))]
 
 
+@slow
 def test_wheel_trains_from_another_folder(built: Path, tmp_path: Path) -> None:
     (wheel,) = built.glob("*.whl")
     check_install(environment(tmp_path / "env", wheel), tmp_path / "elsewhere", source=tmp_path / "env")
 
 
+@slow
 def test_editable_install_trains_from_another_folder(tmp_path: Path) -> None:
     binaries = environment(tmp_path / "env", "--no-build-isolation", "-e", ROOT)
     check_install(binaries, tmp_path / "elsewhere", source=ROOT)
@@ -87,6 +95,7 @@ def check_install(binaries: Path, folder: Path, *, source: Path) -> None:
     run(binaries / "python", "-m", "gentool", "sample", "n=4", f"ckpt={made}", cwd=folder)
 
 
+@slow
 def test_users_add_groups_of_their_own(built: Path, tmp_path: Path) -> None:
     (wheel,) = built.glob("*.whl")
     binaries = environment(tmp_path / "env", wheel)
@@ -96,3 +105,37 @@ def test_users_add_groups_of_their_own(built: Path, tmp_path: Path) -> None:
     typed = ["train", "experiment=tiny", "dataset=digits", "--cfg", "job"]
     for way in (["--config-dir", mine.parent], [f"hydra.searchpath=[{mine.parent}]"]):
         assert "steps: 2\n" in run(binaries / "gentool", *typed, *way, cwd=tmp_path).stdout
+
+
+def imported() -> set[str]:
+    """The top-level modules that gentool imports anywhere, inside functions too."""
+    found: set[str] = set()
+    for path in (ROOT / "gentool").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                found |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.level == 0:
+                found.add(str(node.module).partition(".")[0])
+    return found - sys.stdlib_module_names - {"gentool"}
+
+
+def plain(name: str) -> str:
+    return re.match(r"[\w.-]+", name).group().lower().replace("_", "-")  # type: ignore[union-attr]
+
+
+def test_dependencies_are_what_is_imported_and_each_is_explained_and_pinned() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    declared = {plain(requirement) for requirement in project["dependencies"]}
+    distributions = packages_distributions()
+    assert {plain(distributions[module][0]) for module in imported()} == declared - {"torchvision"}
+    explained = set(re.findall(r"^\| ([\w-]+) \|", (ROOT / "docs" / "dependencies.md").read_text(), re.MULTILINE))
+    assert declared <= explained
+    pins = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if not line.startswith("#")]
+    assert all(re.fullmatch(r"[\w.-]+==[\w.+]+", line) for line in pins)
+    extras = {plain(name) for extra in project["optional-dependencies"].values() for name in extra} - {"gentool"}
+    assert declared | extras <= {plain(line) for line in pins}
+
+
+def test_versions_agree() -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert f"\nversion: {version}\n" in (ROOT / "CITATION.cff").read_text()
