@@ -18,8 +18,9 @@ class DataSpace:
         levels: x holds the integers 0..levels-1 (images 256, binarised 2, text its vocabulary); None where x is real.
         classes: number of classes, 0 where there are no labels.
         examples: size of the training split.
-        loc: per-dimension mean of the training split, (*shape,); zeros where `levels` is set.
-        scale: per-dimension standard deviation of the training split, (*shape,), > 0; ones where `levels` is set.
+        loc: per-dimension mean of the training split, (*shape,), in data space.
+        scale: per-dimension standard deviation of the training split, (*shape,), > 0; where `levels` is set, levels - 1
+            in every dimension (a pixel that is always black has no deviation).
         frequencies: (classes,) share of each class in the training split; sums to 1.
         vocabulary: the symbols of text, empty otherwise.
     """
@@ -58,8 +59,19 @@ class DataSpace:
             (batch, *shape) float32.
         """
         if self.levels is None:
-            return (x - self.loc.to(x.device)) / self.scale.to(x.device)
+            return self.standardise(x)
         return x.float().mul_(2 / (self.levels - 1)).sub_(1)
+
+    def standardise(self, x: Tensor) -> Tensor:
+        """Map data space to what a network likes to see: every dimension's mean at zero, in units of `scale`.
+
+        Args:
+            x: (batch, *shape), in data space.
+
+        Returns:
+            (batch, *shape) float32; of reals it is `to_model`.
+        """
+        return (x - self.loc.to(x.device)) / self.scale.to(x.device)
 
     def to_data(self, x: Tensor) -> Tensor:
         """Map model space back to data space without rounding: the inverse of `to_model`, clamped to the levels.

@@ -203,10 +203,10 @@ def _run(loop: Loop, device: Device) -> dict[str, Any]:
         summary = _summary(loop, device)
         if loop.best["value"] is None:
             log.say("no validation objective: best is last")
-        if processes.rank() == 0:
+        log.finish(summary, loop.config, _next_commands(loop))
+        if processes.rank() == 0:  # last of all: it says that the run is whole
             text = json.dumps(summary, indent=2)
             atomic_write(loop.folder / "summary.json", lambda file: file.write(text.encode()))
-        log.finish(summary, loop.config, _next_commands(loop))
     except Diverged as error:
         raise Diverged(f"{error}; the last good checkpoint is {loop.checkpoint('last')}") from error
     except Interrupted as error:

@@ -236,7 +236,7 @@ def image_space(
         classes=classes,
         examples=examples,
         loc=loc.float(),
-        scale=scale.float().expand(x.shape[1:]).clone(),
+        scale=torch.full(x.shape[1:], levels - 1.0),
         frequencies=frequencies(y, classes),
         vocabulary=(),
     )

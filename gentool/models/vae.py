@@ -99,6 +99,7 @@ class VAE(GenerativeModel):
         self.observation = likelihood_for(space, likelihood, sigma)
         self.encoder = encoder(space, 2 * latent_dim, classes)
         self.decoder = decoder(space, latent_dim, self.observation.outputs_per_dim, classes)
+        self.register_buffer("start", self.observation.start(), persistent=False)
 
     def train_step(self, batches: Iterator[Batch], optimizers: Minimizer) -> Metrics:
         """Take one step down the bound, with the KL's weight of this step."""
@@ -143,7 +144,7 @@ class VAE(GenerativeModel):
         return -bound, log_p_x.mean(0), kl
 
     def _posterior(self, x: Tensor, y: Tensor | None) -> Posterior:
-        return Posterior(*self.encoder(self.space.to_model(x), y).chunk(2, 1))
+        return Posterior(*self.encoder(self.space.standardise(x), y).chunk(2, 1))
 
     def _draw(self, q: Posterior, draws: int) -> Tensor:
         """Draw z = mu + sigma eps: (draws, batch, latent_dim)."""
@@ -153,7 +154,7 @@ class VAE(GenerativeModel):
     def _reconstruction(self, x: Tensor, z: Tensor, y: Tensor | None) -> Tensor:
         """Return log p(x | z), (draws, batch), of z (draws, batch, latent_dim)."""
         labels = None if y is None else y.repeat(len(z))
-        outputs = self.decoder(z.flatten(0, 1), labels)
+        outputs = self.decoder(z.flatten(0, 1), labels) + self.start
         return self.observation.log_prob(x, outputs.unflatten(0, (len(z), -1)))
 
     def _weights(self, x: Tensor, y: Tensor | None, q: Posterior, draws: int) -> tuple[Tensor, Tensor]:
@@ -292,7 +293,7 @@ class VAE(GenerativeModel):
         return (self.draw_labels(n) if y is None else y) if self.conditional else None
 
     def _outputs(self, z: Tensor, y: Tensor | None) -> Tensor:
-        outputs: Tensor = self.decoder(z, y)
+        outputs: Tensor = self.decoder(z, y) + self.start
         return outputs
 
     def _prior_outputs(self, n: int, y: Tensor | None) -> Tensor:

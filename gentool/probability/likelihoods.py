@@ -28,6 +28,11 @@ Name = Literal["auto", "bernoulli", "gaussian", "discretised_logistic", "categor
 class Bernoulli(Likelihood):
     """Data of two levels: p(x = 1) = sigmoid(output)."""
 
+    def start(self) -> Tensor:
+        """Return the log-odds of each dimension's share of ones, with half a one and half a zero added."""
+        n = self.space.examples
+        return ((n * self.space.loc + 0.5) / (n + 1)).logit().unsqueeze(0)
+
     def log_prob(self, x: Tensor, outputs: Tensor) -> Tensor:
         """Return sum_d log sigmoid(±output), + where x is 1; exact for saturated outputs too."""
         return self._sum(bernoulli.log_prob(x, self._output(outputs)))

@@ -44,6 +44,12 @@ class _LocationScale(Likelihood):
             fixed = torch.as_tensor(float(sigma)).log()
             self.register_buffer("fixed_log_sigma", fixed, persistent=False)
 
+    def start(self) -> Tensor:
+        """Return the mean of each dimension as the location."""
+        zeros = super().start()
+        zeros[0] = self.space.to_model(self.space.loc)
+        return zeros
+
     @abstractmethod
     def log_bin(self, centre: Tensor, width: Tensor, first: Tensor, last: Tensor) -> Tensor:
         """Return the log mass of the standard distribution in a bin.

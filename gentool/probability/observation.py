@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 
+import torch
 from torch import Tensor, nn
 
 from gentool.space import DataSpace
@@ -25,6 +26,14 @@ class Likelihood(nn.Module, ABC):
         super().__init__()
         self.space = space
         self._axis = -1 - len(space.shape)
+
+    def start(self) -> Tensor:
+        """Return what a network's outputs best start from, knowing only the mean of the data.
+
+        Returns:
+            (outputs_per_dim, *space.shape).
+        """
+        return torch.zeros(self.outputs_per_dim, *self.space.shape)
 
     @abstractmethod
     def log_prob(self, x: Tensor, outputs: Tensor) -> Tensor:

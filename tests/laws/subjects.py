@@ -55,7 +55,8 @@ def endless(data: str, seed: int = 1) -> Iterator[Batch]:
 
 
 @cache
-def _composed(model: str, *overrides: str) -> Any:
+def composed(model: str, *overrides: str) -> Any:
+    """Compose the model and its optimiser as `gentool train model=…` does, at small sizes."""
     with composer("train") as compose:
         config = compose([f"model={model}", "dataset=digits", *TINY[model]["overrides"], *overrides])
     return OmegaConf.create({"model": config.model, "optimizer": config.optimizer})
@@ -64,7 +65,7 @@ def _composed(model: str, *overrides: str) -> Any:
 def build(model: str, data: str, *overrides: str, seed: int = 0) -> GenerativeModel:
     """Build a small model, seeded."""
     with fork(seed):
-        built: GenerativeModel = instantiate(_composed(model, *overrides).model, _convert_="all")(SPACES[data])
+        built: GenerativeModel = instantiate(composed(model, *overrides).model, _convert_="all")(SPACES[data])
     return built
 
 
@@ -72,7 +73,7 @@ def minimizer(
     name: str, model: GenerativeModel, steps: int, kind: type[Optimizers] = Optimizers, **to: Any
 ) -> Optimizers:
     """Make the optimisers that `configs` names for a model, at a constant rate."""
-    factory = instantiate(_composed(name).optimizer, _convert_="all")
+    factory = instantiate(composed(name).optimizer, _convert_="all")
     return kind(
         model,
         partial(factory, **to) if to and callable(factory) else factory,

@@ -61,7 +61,7 @@ def test_labels_change_the_output(kind):
         assert not torch.allclose(a, b)
 
 
-@pytest.mark.parametrize("name", ["relu", "leaky_relu", "elu", "gelu", "silu", "tanh"])
+@pytest.mark.parametrize("name", ["relu", "leaky_relu", "elu", "gelu", "silu"])
 def test_activations_keep_the_second_moment(name):
     """A layer at this gain, then the activation, maps unit second moment to about that, however deep."""
     torch.manual_seed(0)
