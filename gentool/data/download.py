@@ -38,11 +38,11 @@ class Remote:
 def downloaded(remote: Remote, folder: Path, wanted: str) -> Iterator[IO[bytes]]:
     """Download a file and open it, at its start, once its checksum has been found right.
 
-    The bytes go to a nameless file in `folder`, which vanishes however the program ends.
+    The bytes go to a nameless file, which vanishes however the program ends.
 
     Args:
         remote: what to download.
-        folder: the folder it is for; made if absent.
+        folder: the folder it is for; it need not exist.
         wanted: what the error tells an offline user to put where.
 
     Yields:
@@ -107,8 +107,10 @@ class _BadDownload(Exception):
 
 
 def _scratch(folder: Path) -> IO[bytes]:
+    """Open a nameless file on the disk of `folder`, which is not made before there is something to put into it."""
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         return cast(IO[bytes], tempfile.TemporaryFile(dir=folder))
     except OSError as error:
         raise RunError(f"{folder}: cannot be written ({error.strerror}); set dataset.root") from error

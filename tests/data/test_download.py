@@ -57,7 +57,8 @@ def test_a_truncated_file_is_named_as_such(tmp_path):
 def test_offline_names_every_mirror(tmp_path):
     first, second = dead_mirror(), dead_mirror()
     with pytest.raises(UsageError) as caught:
-        fetch(tmp_path, [first, second])
+        fetch(tmp_path / "new" / "folder", [first, second])
+    assert list(tmp_path.iterdir()) == []
     assert first in str(caught.value) and second in str(caught.value) and "\n" not in str(caught.value)
 
 

@@ -80,7 +80,7 @@ def test_objective_is_the_training_loss(subject):
 )
 def test_overfits_one_batch(name, data):
     batch = examples(data, distinct=4)
-    model = build(name, data)
     with fork(0):
+        model = build(name, data)
         train(name, model, iter(lambda: batch, None), TINY[name]["steps"], lr=1e-2)
     laws.objective_reaches(model.eval(), batch, TINY[name]["overfits"][data])
