@@ -4,7 +4,7 @@
 bare loop in the same process: the same model, placed alike, the same optimiser, the same data in memory, EMA where it
 is on. Validation, pictures and checkpoints are timed apart, and printed below the table.
 
-    python benchmarks/loop_overhead.py [--rounds 40] [--turn 200] [--only vae]
+    python benchmarks/loop_overhead.py [--rounds 40] [--turn 200] [--only conv]
 """
 
 import argparse
@@ -110,7 +110,9 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=40, help="pairs of turns a case")
-    parser.add_argument("--turn", type=int, default=200, help="training steps a turn")
+    parser.add_argument(
+        "--turn", type=int, default=200, help="training steps a turn; a quarter of it where convolutions are"
+    )
     parser.add_argument("--only", default="", help="cases whose name holds this")
     args = parser.parse_args()
     print(machine())
@@ -124,7 +126,7 @@ def main() -> None:
                 continue
             here = [f"dataset.path={data}"] if "dataset=image_array" in overrides else []
             typed = [*overrides, *here, f"trainer.batch_size={BATCH}"]
-            ours, bare, apart = compare(typed, args.rounds, args.turn)
+            ours, bare, apart = compare(typed, args.rounds, args.turn // 4 if "conv" in name else args.turn)
             rest = ", ".join(f"{what} {mean(times):.3f}" for what, times in apart.seconds.items())
             print(f"| {name} | {mean(ours):,.0f} | {mean(bare):,.0f} | {ratios(ours, bare)} | {rest} |", flush=True)
 
