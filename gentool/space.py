@@ -60,7 +60,7 @@ class DataSpace:
         """
         if self.levels is None:
             return self.standardise(x)
-        return x.float().mul_(2 / (self.levels - 1)).sub_(1)
+        return torch.mul(x, 2 / (self.levels - 1)).sub_(1)
 
     def standardise(self, x: Tensor) -> Tensor:
         """Map data space to what a network likes to see: every dimension's mean at zero, in units of `scale`.
