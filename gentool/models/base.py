@@ -112,7 +112,7 @@ class GenerativeModel(nn.Module, ABC):
         """
 
     def picture(self, n: int, y: Tensor | None = None) -> Tensor:
-        """Draw what a grid shows of `sample(n, y)` under the same random state: the mean of p(x | z), where there is one.
+        """Draw what a grid shows of `sample(n, y)` under the same random state: means of p(x | z), where there are any.
 
         Args:
             n: number of samples.

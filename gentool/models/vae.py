@@ -27,7 +27,7 @@ class Sampler(TypedDict):
 
     Attributes:
         mean: pictures show the mean of p(x | z) instead of a draw.
-        temperature: standard deviation of the prior that latents are drawn from; 1 is the model's own.
+        temperature: standard deviation of the prior that z is drawn from; 1 is the model's own.
     """
 
     mean: bool
@@ -118,9 +118,8 @@ class VAE(GenerativeModel):
         """
         cost, reconstruction, kl = self._costs(batch, beta)
         reconstruction, kl = reconstruction.detach().mean(), kl.detach().sum(1).mean()
-        weight = torch.full_like(kl, beta)
-        terms = {"reconstruction": reconstruction, "kl": kl, "elbo": reconstruction - kl, "beta": weight}
-        return Loss(cost.mean(), terms)
+        elbo, weight = reconstruction - kl, torch.full_like(kl, beta)
+        return Loss(cost.mean(), {"reconstruction": reconstruction, "kl": kl, "elbo": elbo, "beta": weight})
 
     def objective(self, batch: Batch) -> Tensor:
         """Return (batch,) nats: the training loss of each example with the KL's final weight."""

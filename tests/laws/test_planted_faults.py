@@ -12,7 +12,7 @@ from gentool.models.base import GenerativeModel
 from gentool.models.vae import Posterior
 from gentool.probability import gaussians
 from gentool.training.rng import fork
-from tests.laws import laws
+from tests.laws import laws, likelihood_laws
 from tests.laws.linear_gaussian import linear_gaussian
 from tests.laws.subjects import Subject, build, endless, minimizer
 
@@ -161,32 +161,38 @@ CASES: list[tuple[Callable[[Any], None], Fault]] = [
     ),
     (laws.pictures_show_the_samples, replaces("picture", lambda m, old: lambda n: old(n) * 0.5)),
     (
-        lambda m: laws.bound_lies_below_and_rises(m, BATCH),
+        lambda m: likelihood_laws.bound_lies_below_and_rises(m, BATCH),
         replaces("log_prob", lambda m, old: lambda *a, **k: old(*a, **k) + 0.5),
     ),
-    (lambda m: laws.bound_lies_below_and_rises(m, BATCH), replaces("_bound", _uses_the_mean_of_log_weights)),
-    (lambda m: laws.bound_lies_below_and_rises(m, BATCH), replaces("_weights", _flips_the_kl)),
-    (lambda m: laws.elbo_terms_hold(m, BATCH), replaces("_weights", _flips_the_kl)),
+    (lambda m: likelihood_laws.bound_lies_below_and_rises(m, BATCH), replaces("_bound", _uses_the_mean_of_log_weights)),
+    (lambda m: likelihood_laws.bound_lies_below_and_rises(m, BATCH), replaces("_weights", _flips_the_kl)),
+    (lambda m: likelihood_laws.elbo_terms_hold(m, BATCH), replaces("_weights", _flips_the_kl)),
     (
-        lambda m: laws.elbo_terms_hold(m, BATCH),
+        lambda m: likelihood_laws.elbo_terms_hold(m, BATCH),
         replaces("report", lambda m, old: lambda d: {**old(d), "elbo": old(d)["reconstruction"] + old(d)["kl"]}),
     ),
-    (lambda m: laws.gradient_is_unbiased(m, BATCH), replaces("_draw", _has_the_wrong_std)),
+    (lambda m: likelihood_laws.gradient_is_unbiased(m, BATCH), replaces("_draw", _has_the_wrong_std)),
 ]
 
 LABEL_CASES: list[tuple[Callable[[Any], None], Fault]] = [
-    (lambda m: laws.labels_matter(m, BATCH), replaces("_outputs", lambda m, old: lambda z, y: old(z, 0 * y))),
-    (lambda m: laws.labels_matter(m, BATCH), replaces("_posterior", lambda m, old: lambda x, y: old(x, 0 * y))),
     (
-        lambda m: laws.unlabelled_log_prob_is_the_mixture(m, BATCH),
-        replaces("log_prob", lambda m, old: lambda x, draws: old(x, m.draw_labels(len(x)), draws=draws)),
+        lambda m: likelihood_laws.labels_matter(m, BATCH),
+        replaces("_outputs", lambda m, old: lambda z, y: old(z, 0 * y)),
     ),
     (
-        laws.labels_are_drawn_by_frequency,
+        lambda m: likelihood_laws.labels_matter(m, BATCH),
+        replaces("_posterior", lambda m, old: lambda x, y: old(x, 0 * y)),
+    ),
+    (
+        lambda m: likelihood_laws.unlabelled_log_prob_is_the_mixture(m, BATCH),
+        replaces("log_prob", lambda m, old: lambda x, y=None, draws=1: old(x, m.draw_labels(len(x)), draws=draws)),
+    ),
+    (
+        likelihood_laws.labels_are_drawn_by_frequency,
         replaces("draw_labels", lambda m, old: lambda n: torch.multinomial(ONES, n, replacement=True)),
     ),
     (
-        laws.labels_are_drawn_by_frequency,
+        likelihood_laws.labels_are_drawn_by_frequency,
         replaces("_prior_labels", lambda m, old: lambda n, y: torch.zeros(n, dtype=torch.int64) if y is None else y),
     ),
 ]
@@ -222,7 +228,7 @@ def test_bound_law_catches_a_wrong_kl(monkeypatch):
     kl = gaussians.kl
     monkeypatch.setattr(gaussians, "kl", lambda mu, log_var: 2 * kl(mu, log_var))
     with pytest.raises(AssertionError):
-        laws.elbo_terms_hold(TRAINED.model(), BATCH)
+        likelihood_laws.elbo_terms_hold(TRAINED.model(), BATCH)
 
 
 @pytest.mark.parametrize(
@@ -237,4 +243,4 @@ def test_gaussian_law_catches_its_fault(fault):
     model, exact = linear_gaussian()
     fault(model)
     with pytest.raises(AssertionError):
-        laws.equals_a_gaussian(model, exact, 1)
+        likelihood_laws.equals_a_gaussian(model, exact, 1)
