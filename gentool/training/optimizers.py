@@ -15,6 +15,9 @@ from gentool.training.schedules import Schedule
 
 Factory = Callable[[list[nn.Parameter]], Optimizer]
 
+KEPT = 256
+"""Steps whose values are kept one by one before they are looked at together."""
+
 NEVER = torch.iinfo(torch.int64).max
 
 
@@ -55,6 +58,7 @@ class Optimizers:
         self.parameters = {name: [p for p in ps if p.requires_grad] for name, ps in model.players().items()}
         self.optimizers = {name: _factory(factory, name, self.parameters)(ps) for name, ps in self.parameters.items()}
         self.base_rates = {name: [g["lr"] for g in o.param_groups] for name, o in self.optimizers.items()}
+        self._recent: dict[str, list[tuple[int, dict[str, Tensor]]]] = {name: [] for name in self.parameters}
         self._first_bad: dict[str, tuple[list[str], Tensor]] = {}
 
     def minimize(self, player: str, loss: Callable[[Batch], Loss], batches: Iterator[Batch]) -> Metrics:
@@ -66,7 +70,8 @@ class Optimizers:
             batches: where the batches come from.
 
         Returns:
-            `player/loss`, `player/<term>` and `player/gradient_norm`, detached scalars on the device.
+            `player/loss`, `player/<term>` and, where gradients are clipped, `player/gradient_norm`: detached scalars
+            on the device.
         """
         return self.minimize_together([player], lambda batch: {player: loss(batch)}, batches)
 
@@ -84,15 +89,17 @@ class Optimizers:
             The players' metrics, as `minimize` returns them.
         """
         sums: dict[str, Tensor] = {}
-        for player in players:
-            self.optimizers[player].zero_grad(set_to_none=True)
-        for _ in range(self.accumulate):
-            for name, value in self._backward(players, losses(next(batches))).items():
+        for piece in range(self.accumulate):
+            computed = losses(next(batches))
+            if piece == 0:  # freed only now, their memory serves the backward pass: a tenth of a small step
+                for player in players:
+                    self.optimizers[player].zero_grad(set_to_none=True)
+            for name, value in self._backward(players, computed).items():
                 sums[name] = sums[name] + value if name in sums else value
         if self.accumulate > 1:
             sums = {name: value / self.accumulate for name, value in sums.items()}
         for player in players:
-            sums[f"{player}/gradient_norm"] = self._apply(player)
+            self._apply(player, sums)
             self._watch(player, {k: v for k, v in sums.items() if k.startswith(f"{player}/")})
         return sums
 
@@ -106,18 +113,18 @@ class Optimizers:
             measured.update({f"{player}/{term}": value for term, value in terms.items()})
         return measured
 
-    def _apply(self, player: str) -> Tensor:
+    def _apply(self, player: str, measured: dict[str, Tensor]) -> None:
         gradients = [p.grad for p in self.parameters[player] if p.grad is not None]
         processes.average(gradients)
-        norm = nn.utils.get_total_norm(gradients, foreach=None if gradients[0].is_cuda else True)
         if self.clip_norm is not None:
+            norm = nn.utils.get_total_norm(gradients, foreach=None if gradients[0].is_cuda else True)
             torch._foreach_mul_(gradients, (self.clip_norm / (norm + 1e-6)).clamp(max=1.0))
+            measured[f"{player}/gradient_norm"] = norm
         factor = self.factor
         optimizer = self.optimizers[player]
         for group, rate in zip(optimizer.param_groups, self.base_rates[player], strict=True):
             group["lr"] = rate * factor
         optimizer.step()
-        return norm
 
     @property
     def factor(self) -> float:
@@ -129,24 +136,46 @@ class Optimizers:
         """The learning rate of each player's last update."""
         return {f"{name}/learning_rate": o.param_groups[0]["lr"] for name, o in self.optimizers.items()}
 
-    def _watch(self, player: str, values: Mapping[str, Tensor]) -> None:
-        """Keep, on the device, the first step at which each value was not finite; nobody waits for it."""
-        found = torch.isfinite(torch.stack(list(values.values())))
-        names, first = self._first_bad.get(player, (list(values), found.new_full(found.shape, NEVER, dtype=torch.int64)))
-        self._first_bad[player] = (names, torch.where(found, first, first.clamp(max=self.step + 1)))
+    def _watch(self, player: str, values: dict[str, Tensor]) -> None:
+        """Keep the values of a step; nobody waits for the device, and looking at many steps at once costs nothing."""
+        recent = self._recent[player]
+        recent.append((self.step + 1, values))
+        if len(recent) == KEPT:
+            self._look(player)
+
+    def _look(self, player: str) -> None:
+        """Note, on the device, the first step at which each value kept was not finite, and let the values go."""
+        recent = self._recent[player]
+        if not recent:
+            return
+        names = list(recent[0][1])
+        finite = torch.isfinite(torch.stack([v for _, values in recent for v in values.values()])).view(-1, len(names))
+        steps = torch.tensor([step for step, _ in recent], device=finite.device).unsqueeze(1)
+        first = torch.where(finite, NEVER, steps).amin(0)
+        before = self._first_bad[player][1] if player in self._first_bad else first
+        self._first_bad[player] = (names, torch.minimum(before, first))
+        recent.clear()
 
     def check(self) -> None:
         """Wait for the device and raise if a loss, a term or a gradient has not been finite so far.
 
+        A gradient that is not finite leaves such weights behind, and the next loss shows them; so the weights need
+        looking at only here, before anything is logged or saved, which spares each step a pass over the gradients.
+
         Raises:
             Diverged: names the player, the term and the step (1-based).
         """
-        for player, (names, first) in self._first_bad.items():
+        for player, parameters in self.parameters.items():
+            last = self._recent[player][-1][0] if self._recent[player] else self.step
+            self._look(player)
+            names, first = self._first_bad.get(player, ([], torch.tensor([NEVER])))
             step = int(first.min())
             if step < NEVER:
                 bad = [name for name, value in zip(names, first.tolist(), strict=True) if value == step]
-                term = min(bad, key=[*names[1:-1], names[0], names[-1]].index)  # a term before the loss it made
+                term = min(bad, key=[*names[1:], names[0]].index)  # a term before the loss it made
                 raise Diverged(f"player '{player}': {term} is not finite at step {step}")
+            if parameters and not torch.stack(torch._foreach_norm(parameters)).isfinite().all():
+                raise Diverged(f"player '{player}': {player}/gradient is not finite at step {last}")
 
     def sum_over_processes(self, t: Tensor) -> Tensor:
         """Sum a tensor over the processes that train together; itself where there is one."""

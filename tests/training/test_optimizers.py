@@ -132,7 +132,7 @@ def test_a_non_finite_gradient_of_a_finite_loss_is_found() -> None:
         return Loss((game.critic.weight * 0).abs().sqrt().sum(), {})  # 0, with an infinite slope times zero
 
     optimizers.minimize("critic", loss, repeat(batch(torch.ones(1, 2))))
-    with pytest.raises(Diverged, match="gradient_norm is not finite at step 1"):
+    with pytest.raises(Diverged, match="player 'critic': critic/gradient is not finite at step 1"):
         optimizers.check()
 
 
