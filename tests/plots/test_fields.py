@@ -19,6 +19,7 @@ def test_a_density_has_its_mass_and_its_peak_where_it_is():
     field = density_field(normal([1.0, -2.0]).log_prob, [(-5.0, 7.0), (-8.0, 4.0)], 60, CPU)
     assert abs(field.mass - 1) < 1e-4
     assert torch.allclose(field.points[field.log_prob.argmax()], torch.tensor([1.0, -2.0]), atol=0.11)
+    assert torch.allclose(field.points.mean(0), torch.tensor([1.0, -2.0]), atol=1e-4)  # middles of the cells
     line = density_field(normal([0.5]).log_prob, [(-5.0, 6.0)], 200, CPU)
     assert line.points.shape == (200, 1) and abs(line.mass - 1) < 1e-4
 

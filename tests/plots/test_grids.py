@@ -2,6 +2,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from gentool.plots.figures import new_figure, render
 from gentool.plots.files import write_gif, write_png
 from gentool.plots.grids import annotate, make_grid, single, to_pixels
 from gentool.plots.pictures import SHOWN, draw_examples
@@ -87,3 +88,8 @@ def test_files_read_back(tmp_path):
             gif.seek(i)
             values.append(int(np.asarray(gif.convert("L"))[0, 0]))
     assert np.abs(np.array(values) - [0, 120, 255]).max() <= 2
+
+
+def test_figures_have_the_size_asked_for():
+    for width, height in [(113, 57), (115, 229)]:  # whose hundredths times a hundred fall short of them
+        assert render(new_figure(width, height)).shape == (height, width, 3)
