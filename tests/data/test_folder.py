@@ -135,9 +135,14 @@ def test_a_photograph_is_set_upright(tmp_path, read):
     (tmp_path / "d").mkdir()
     exif = Image.Exif()
     exif[0x0112] = 6  # a quarter turn
+    left_white = np.zeros((16, 32, 3), np.uint8)
+    left_white[:, :16] = 255
     for i in range(3):
-        Image.fromarray(np.zeros((4, 8, 3), np.uint8)).save(tmp_path / "d" / f"{i}.jpg", exif=exif)
-    assert read(tmp_path / "d", test=0.0).space.shape == (3, 8, 4)
+        Image.fromarray(left_white).save(tmp_path / "d" / f"{i}.jpg", exif=exif)
+    data = read(tmp_path / "d", test=0.0)
+    assert data.space.shape == (3, 32, 16)
+    upright = everything(data)[0][0].float()
+    assert upright[:, :14].mean() > 230 and upright[:, 18:].mean() < 25  # left has become top
 
 
 def damaged(make):
@@ -245,8 +250,9 @@ def test_a_note_of_what_is_done_that_lies_is_not_believed(tmp_path, read):
     classes(tmp_path / "d", count=3)
     truth = everything(read(tmp_path / "d", test=0.0, validation=0.0))[0]
     cache = next((tmp_path / "cache").iterdir())
-    (cache / "pixels.u8").write_bytes(b"short")
-    assert torch.equal(everything(read(tmp_path / "d", test=0.0, validation=0.0))[0], truth)
+    for damage in (b"short", bytes(100_000)):
+        (cache / "pixels.u8").write_bytes(damage)
+        assert torch.equal(everything(read(tmp_path / "d", test=0.0, validation=0.0))[0], truth)
     (cache / "pixels.u8").write_bytes(bytes((cache / "pixels.u8").stat().st_size))
     (cache / "done.u8").unlink()
     assert torch.equal(everything(read(tmp_path / "d", test=0.0, validation=0.0))[0], truth)
