@@ -46,6 +46,7 @@ class Batches(Iterator[Batch]):
             raise UsageError(f"trainer.batch_size={batch_size}: expected a multiple of device.processes={processes}")
         self.position = position
         self._source = source
+        self._stream = source if isinstance(source, _Prepares) else None
         self._batch_size = batch_size
         self._seed = seed
         self._rank = rank

@@ -221,15 +221,7 @@ def image_space(
         classes: number of classes, 0 without labels.
         examples: size of the training split.
     """
-    total = torch.zeros(x.shape[1:], dtype=torch.float64)
-    squares = torch.zeros((), dtype=torch.float64)
-    for chunk in torch.split(x, 4096):
-        part = chunk.double() * ((levels - 1) / (stored_levels - 1))
-        total += part.sum(0)
-        squares += part.square().sum()
-    loc = total / len(x)
-    second = loc.mean() if levels == 2 else squares / x.numel()  # of bits, E x² = E x
-    scale = (second - loc.square().mean()).clamp(min=1e-6).sqrt()
+    loc = x.sum(0, dtype=torch.int64).double() * ((levels - 1) / (stored_levels - 1) / len(x))
     return DataSpace(
         shape=tuple(x.shape[1:]),
         levels=levels,

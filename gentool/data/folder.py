@@ -22,7 +22,7 @@ from gentool.errors import RunError, UsageError
 
 Resize = Literal["crop", "stretch", "none"]
 MEASURED = 512
-"""Training images that the mean and the scale of a folder are measured on."""
+"""Training images that the mean of a folder is measured on."""
 
 Size = Annotated[list[PositiveInt], Field(min_length=2, max_length=2)]
 

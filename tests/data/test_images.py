@@ -43,6 +43,9 @@ def test_digits_are_scikit_learns_cut_into_three():
         [torch.cat([split.x.flatten(1), split.y[:, None]], 1) for split in (data.train, data.valid, data.test)]
     )
     assert sorted(together.tolist()) == sorted(np.c_[theirs.data, theirs.target].astype(int).tolist())
+    torch.testing.assert_close(data.space.loc, data.train.x.float().mean(0))
+    dynamic = images.digits(binarize="dynamic", validation=0.1, test=0.2, seed=0)  # its mean is that of the bits
+    torch.testing.assert_close(dynamic.space.loc, data.train.x.float().mean(0) / 16)
     other = images.digits(binarize="none", validation=0.1, test=0.2, seed=1)
     assert not torch.equal(other.train.x, data.train.x)
 
