@@ -1,4 +1,4 @@
-"""log p of binary data, in the fewest passes over memory."""
+"""log p of binary data, and the log-sigmoid, in the fewest passes over memory."""
 
 from math import log
 from typing import Any
@@ -10,17 +10,18 @@ LN_2 = log(2)
 
 
 class _LogProb(torch.autograd.Function):
-    """x l - softplus(l), with the gradient x - sigmoid(l): exact for saturated logits and at 0.
+    """-softplus(±l), - where x is 1, with the gradient x - sigmoid(l): exact for saturated logits and at 0.
 
-    softplus(l) = max(l, 0) + log(1 + exp(-|l|)), and the logarithm is taken as a base-2 one of a number in [1, 2]:
+    softplus(s) = max(s, 0) + log(1 + exp(-|s|)), and the logarithm is taken as a base-2 one of a number in [1, 2]:
     where it was measured (docs/benchmarks.md) that is twelve times as fast as log, log1p, softplus or log_sigmoid.
     """
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor, x: Tensor) -> Tensor:
         ctx.save_for_backward(logits, x)
-        tail = logits.abs().mul_(-1 / LN_2).exp2_().add_(1).log2_().mul_(LN_2)
-        return torch.addcmul(tail.neg_(), x, logits).sub_(logits.clamp(min=0))
+        signed = torch.addcmul(logits, x, logits, value=-2)  # -l where x is 1: nothing large is ever subtracted
+        tail = signed.abs().mul_(-1 / LN_2).exp2_().add_(1).log2_().mul_(LN_2)
+        return tail.add_(signed.clamp_(min=0)).neg_()
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
@@ -43,3 +44,8 @@ def log_prob(x: Tensor, logits: Tensor) -> Tensor:
     """
     log_p: Tensor = _LogProb.apply(logits, x.to(logits.dtype))
     return log_p
+
+
+def log_sigmoid(x: Tensor) -> Tensor:
+    """Return log sigmoid(x) = -log(1 + exp(-x)) of each element, fp32 or fp64."""
+    return log_prob(x.new_ones(()), x)

@@ -8,6 +8,7 @@ from pydantic import PositiveFloat
 from torch import Tensor, nn
 from torch.nn import functional
 
+from gentool.probability import bernoulli
 from gentool.probability.gaussians import log_cdf, log_density
 from gentool.probability.observation import Likelihood
 from gentool.space import DataSpace
@@ -157,8 +158,8 @@ class DiscretisedLogistic(_LocationScale):
         It equals log sigmoid(high) + log sigmoid(-low) + log(1 - exp(-width)), which cancels nowhere: no tail needs an
         approximation. A side that reaches to infinity loses its term.
         """
-        below = functional.logsigmoid(centre + width / 2).masked_fill(last, 0.0)
-        above = functional.logsigmoid(width / 2 - centre).masked_fill(first, 0.0)
+        below = bernoulli.log_sigmoid(centre + width / 2).masked_fill(last, 0.0)
+        above = bernoulli.log_sigmoid(width / 2 - centre).masked_fill(first, 0.0)
         return below + above + _log1m_exp(-width).masked_fill(first | last, 0.0)
 
     def cdf(self, x: Tensor) -> Tensor:

@@ -38,3 +38,10 @@ def test_draws_broadcast() -> None:
     ours = bernoulli.log_prob(x, logits)
     theirs = torch.stack([bernoulli.log_prob(x, draw) for draw in logits])
     torch.testing.assert_close(ours, theirs)
+
+
+def test_log_sigmoid_is_torchs() -> None:
+    x = torch.linspace(-60, 60, 241, dtype=torch.float64).requires_grad_()
+    ours, theirs = bernoulli.log_sigmoid(x), functional.logsigmoid(x)
+    torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-15)
+    torch.testing.assert_close(*(torch.autograd.grad(v.sum(), x)[0] for v in (ours, theirs)))
