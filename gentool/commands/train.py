@@ -32,8 +32,8 @@ from gentool.training.runs import output_folder, run_name
 from gentool.training.schedules import Schedule
 from gentool.training.trainer import Trainer
 
-SHOWN = 64
-"""Samples in a grid drawn while training."""
+SHOWN, POINTS = 64, 1000
+"""Samples in a grid, and points in a scatter, drawn while training."""
 
 EVALUATION_BATCH = 512
 """Examples a batch of a pass; nothing measured depends on it."""
@@ -174,8 +174,9 @@ def draw(model: GenerativeModel, data: Dataset) -> dict[str, Pixels]:
         Pixels by tag; "step" is the sample grid.
     """
     space = model.space
-    y = labels_for_grid(space, SHOWN) if model.conditional else None
-    pictures = {"step": draw_examples(model.picture(SHOWN, y), space, y, title="samples", columns=8)}
+    y = labels_for_grid(space, SHOWN) if model.conditional and not space.is_points else None
+    drawn = model.sample(POINTS) if space.is_points else model.picture(SHOWN, y)  # the mean of points hides their noise
+    pictures = {"step": draw_examples(drawn, space, y, title="samples", columns=8)}
     if isinstance(model, Reconstructs) and space.is_image:
         source = data.valid if len(data.valid) else data.train
         x, labels, _ = next(ordered(source, 8, 0))

@@ -167,7 +167,9 @@ def _load(
 
 
 def _duties(protocol: type) -> str:
-    return ", ".join(sorted(n for n in protocol.__protocol_attrs__ if callable(getattr(protocol, n, None))))  # type: ignore[attr-defined]
+    """Name the methods a capability asks for."""
+    bases = [base for base in protocol.__mro__ if getattr(base, "_is_protocol", False)]
+    return ", ".join(sorted({n for base in bases for n, v in vars(base).items() if callable(v) and n[0] != "_"}))
 
 
 def override_sampler(model: GenerativeModel, values: Mapping[str, Any]) -> None:
