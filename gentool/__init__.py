@@ -37,7 +37,7 @@ def build(*overrides: str) -> tuple["GenerativeModel", "Dataset"]:
     Raises:
         UsageError: where the command line would refuse them.
     """
-    from gentool.compose import built
+    from gentool.cli.compose import built
 
     return built(*overrides)
 
@@ -58,6 +58,6 @@ def load(ckpt: str | None = None, *, which: str | None = None, weights: str | No
     Raises:
         UsageError: where there is no such checkpoint, or an option is unknown.
     """
-    from gentool.compose import loaded
+    from gentool.cli.compose import loaded
 
     return loaded(ckpt, which, weights, options)

@@ -1,4 +1,4 @@
-"""What can go wrong, and the exit code each kind ends with; `cli.py` prints the message as one line."""
+"""What can go wrong, and the exit code each kind ends with; `cli` prints the message as one line."""
 
 import difflib
 from collections.abc import Iterable

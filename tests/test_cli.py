@@ -11,8 +11,7 @@ from pathlib import Path
 import pytest
 
 import gentool
-from gentool import catalogue
-from gentool.cli import main
+from gentool.cli import catalogue, main
 
 ROOT = Path(gentool.__file__).parent.parent
 

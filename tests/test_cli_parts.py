@@ -10,11 +10,12 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from pydantic import Field, NonNegativeFloat, PositiveInt
 from typing_extensions import TypedDict
 
-from gentool import catalogue, resume, schema
-from gentool.arguments import read
+from gentool import schema
+from gentool.cli import catalogue, resume
+from gentool.cli.arguments import read
+from gentool.cli.resume import Resumption, resumed
+from gentool.cli.sweep import job_name
 from gentool.errors import UsageError
-from gentool.resume import Resumption, resumed
-from gentool.sweep import job_name
 
 
 def value(verb, word, *flags):

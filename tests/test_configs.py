@@ -12,7 +12,7 @@ import torch
 from hydra.utils import get_object, instantiate
 from omegaconf import OmegaConf
 
-from gentool.compose import composer, plain
+from gentool.cli.compose import composer, plain
 from gentool.errors import UsageError
 from gentool.schema import RESERVED, check
 from gentool.training.optimizers import Optimizers

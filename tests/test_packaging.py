@@ -55,7 +55,7 @@ def test_wheel_holds_code_and_configs_and_nothing_else(built: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     packaged = {name.removeprefix("gentool/") for name in names if name.startswith("gentool/configs/")}
     assert packaged == configs() and len(packaged) > 20
-    assert {"gentool/cli.py", "gentool/py.typed", "gentool/models/vae.py", "gentool/data/batches.py"} <= names
+    assert {"gentool/cli/__init__.py", "gentool/py.typed", "gentool/models/vae.py", "gentool/data/batches.py"} <= names
     outside = {name.split("/")[0] for name in names if not name.startswith("gentool/")}
     assert all(name.endswith(".dist-info") for name in outside), outside
 

@@ -278,7 +278,7 @@ class Filler(Normal):
 def completing(monkeypatch, model, dataset=None):
     loaded = Loaded(model=model, config={"dataset": {}}, step=1, path=Path("x.pt"), weights="raw", name="filler-data")
     monkeypatch.setattr(sampling, "load", lambda *args, **kwargs: loaded)
-    monkeypatch.setattr("gentool.commands.completion.dataset_of", lambda *args: dataset)
+    monkeypatch.setattr("gentool.commands.prompts.dataset_of", lambda *args: dataset)
     defaults = {"ckpt": None, "which": None, "weights": None, "sampler": {}, "dataset": {}, "seed": 0, "n": 4,
                 "y": None, "batch_size": 3, "images": False, "prompt": None, "complete": None}  # fmt: skip
     device = SimpleNamespace(torch=torch.device("cpu"))

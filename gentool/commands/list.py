@@ -5,9 +5,9 @@ from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
 
-from gentool import catalogue
+from gentool.cli import catalogue
+from gentool.cli.manual import option_rows, row_lines
 from gentool.errors import UsageError, nearest
-from gentool.manual import option_rows, row_lines
 
 GROUPS = {"models": "model", "datasets": "dataset", "experiments": "experiment"}
 

@@ -9,7 +9,7 @@ import torch
 from pydantic import NonNegativeInt, PositiveInt
 from torch import Tensor
 
-from gentool.commands.completion import Task, image_task, prompt_task
+from gentool.commands.prompts import Task, image_task, prompt_task
 from gentool.commands.reader import Output, announce
 from gentool.device import Device
 from gentool.errors import Unavailable, UsageError

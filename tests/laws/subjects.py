@@ -11,7 +11,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from gentool.batch import Batch
-from gentool.compose import composer
+from gentool.cli.compose import composer
 from gentool.models.base import GenerativeModel
 from gentool.space import DataSpace
 from gentool.training.optimizers import Optimizers

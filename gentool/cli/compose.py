@@ -6,8 +6,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gentool import catalogue
-from gentool.arguments import quoted, read
+from gentool.cli import catalogue
+from gentool.cli.arguments import quoted, read
 from gentool.config import config_dir
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def built(*overrides: str) -> tuple["GenerativeModel", "Dataset"]:
     """Build what `gentool.build` returns."""
     from hydra.utils import instantiate
 
-    from gentool import mistakes
+    from gentool.cli import mistakes
     from gentool.schema import check
     from gentool.training.rng import fork
 

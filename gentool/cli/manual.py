@@ -5,8 +5,8 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from gentool import catalogue
-from gentool.arguments import key_of
+from gentool.cli import catalogue
+from gentool.cli.arguments import key_of
 
 WIDEST = 100
 

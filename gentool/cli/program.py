@@ -9,15 +9,15 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from gentool import catalogue, completion, manual
-from gentool.arguments import Arguments, read
+from gentool.cli import catalogue, completion, manual
+from gentool.cli.arguments import Arguments, read
 from gentool.config import config_dir
 from gentool.errors import GentoolError, Interrupted, UsageError, nearest
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from gentool.resume import Resumption
+    from gentool.cli.resume import Resumption
 
 FULL = "HYDRA_FULL_ERROR"
 """Set by the user: show tracebacks. Set by us while Hydra composes: it then raises errors instead of printing them."""
@@ -101,7 +101,7 @@ def _command(verb: str, words: list[str]) -> None:
         return
     if arguments.is_multirun:
         _check_multirun(arguments)
-    from gentool import mistakes
+    from gentool.cli import mistakes
 
     with mistakes.explained(verb, arguments):
         _run(verb, arguments)
@@ -120,11 +120,11 @@ def _run(verb: str, arguments: Arguments) -> None:
     resumption = None
     told: list[str] = []
     if arguments.is_multirun:
-        from gentool import sweep
+        from gentool.cli import sweep
 
         told = sweep.prepare(verb, arguments)
     elif verb == "train":
-        from gentool import resume
+        from gentool.cli import resume
 
         arguments, resumption = resume.requested(arguments) or (arguments, None)
     failures: list[Exception] = []
@@ -149,7 +149,7 @@ def _task(verb: str, resumption: "Resumption | None", failures: list[Exception])
     is_verbose = os.environ.get(FULL)
 
     def gentool(config: "DictConfig") -> Any:
-        from gentool.job import run_job
+        from gentool.cli.job import run_job
 
         try:
             with _environment(FULL, is_verbose):
@@ -157,7 +157,7 @@ def _task(verb: str, resumption: "Resumption | None", failures: list[Exception])
         except Exception as error:
             from hydra.core.hydra_config import HydraConfig
 
-            from gentool.mistakes import unwrapped
+            from gentool.cli.mistakes import unwrapped
 
             root = unwrapped(error)
             if os.getpid() != home:
@@ -177,7 +177,7 @@ def _hydra(verb: str, words: Sequence[str], task: Callable[["DictConfig"], Any])
     """Let Hydra compose the config of a command and call `task` with it, as `words` say."""
     import hydra
 
-    from gentool.compose import version_base
+    from gentool.cli.compose import version_base
 
     if sys.version_info >= (3, 14):  # Hydra 1.3 hands argparse a help that is no string, which Python 3.14 refuses
         import argparse

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from os.path import expanduser
 from pathlib import Path
 
-from gentool import catalogue
+from gentool.cli import catalogue
 from gentool.errors import UsageError, nearest
 
 TEXTS = ("ckpt", "resume", "out", "runs", "samples", "data", "prompt", "complete", "sweep.name")

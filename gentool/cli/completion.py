@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from gentool import catalogue
+from gentool.cli import catalogue
 
 Hydra = Callable[[str, Sequence[str], Callable[..., Any]], None]
 

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from gentool import catalogue
-from gentool.arguments import Arguments, key_of
+from gentool.cli import catalogue
+from gentool.cli.arguments import Arguments, key_of
 from gentool.errors import GentoolError, UsageError, nearest
 
 
@@ -139,7 +139,7 @@ def _offer(key: str, choices: list[str]) -> str:
 
 def _keys(verb: str, arguments: Arguments) -> Iterable[str]:
     """Return every key of the command's config under the groups that were typed, dotted."""
-    from gentool.compose import composer
+    from gentool.cli.compose import composer
 
     groups = catalogue.groups(verb)
     chosen = [word for word in arguments.overrides if key_of(word) in groups and "," not in word]

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gentool import config as running
-from gentool.compose import keywords, plain
+from gentool.cli.compose import keywords, plain
 from gentool.schema import check
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from gentool.resume import Resumption
+    from gentool.cli.resume import Resumption
 
 
 def run_job(verb: str, composed: "DictConfig", resumption: "Resumption | None") -> Any:
@@ -39,7 +39,7 @@ def run_job(verb: str, composed: "DictConfig", resumption: "Resumption | None") 
         if finished is not None:
             return finished
     if resumption is not None:
-        from gentool.resume import resumed
+        from gentool.cli.resume import resumed
 
         config = resumed(resumption, config)
     check(keywords(config, verb))
@@ -59,8 +59,8 @@ def _place(verb: str, config: dict[str, Any], whole: Any) -> tuple[float | None,
     Returns:
         What the finished run minimised, else None; and the config.
     """
-    from gentool.resume import Resumption, job_changes, read_config, resumed
-    from gentool.sweep import job_folder
+    from gentool.cli.resume import Resumption, job_changes, read_config, resumed
+    from gentool.cli.sweep import job_folder
 
     folder = job_folder(whole.hydra)
     if verb != "train":

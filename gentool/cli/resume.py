@@ -6,8 +6,8 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from gentool import catalogue
-from gentool.arguments import Arguments, key_of, quoted
+from gentool.cli import catalogue
+from gentool.cli.arguments import Arguments, key_of, quoted
 from gentool.describe import shown
 from gentool.errors import UsageError, nearest
 

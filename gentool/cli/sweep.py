@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gentool.arguments import Arguments, key_of, quoted
-from gentool.compose import Compose, composer, keywords, plain
+from gentool.cli.arguments import Arguments, key_of, quoted
+from gentool.cli.compose import Compose, composer, keywords, plain
 from gentool.errors import UsageError
 from gentool.schema import check
 
