@@ -53,7 +53,7 @@ def load(ckpt: str | None = None, *, which: str | None = None, weights: str | No
             `sampler:` mapping: `load(ckpt, temperature=0.7)`.
 
     Returns:
-        What `gentool.training.runs.load` returns; `.model` is the model in eval mode on the device.
+        What `gentool.training.runs.load` returns; `.model` is the model in eval mode on the device, in fp32.
 
     Raises:
         UsageError: where there is no such checkpoint, or an option is unknown.

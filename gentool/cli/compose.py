@@ -34,6 +34,9 @@ def composer(verb: str, folders: Sequence[Path] = ()) -> Iterator[Compose]:
     Args:
         verb: the command.
         folders: config folders of the user.
+
+    Yields:
+        The function; it works inside the `with` alone.
     """
     from hydra import compose, initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
@@ -56,6 +59,9 @@ def plain(config: "DictConfig", whole: Any, verb: str) -> dict[str, Any]:
         config: the composed config, with or without its `hydra` node.
         whole: a config that has the `hydra` node.
         verb: the command.
+
+    Returns:
+        The command's keys and `choices`, the file each group took.
 
     Raises:
         UsageError: if a value that must be given is not.
@@ -125,5 +131,6 @@ def loaded(ckpt: str | None, which: str | None, weights: str | None, options: Ma
     if name not in choices:
         raise UsageError(f"device={name}: no such choice; {nearest(name, choices)}")
     sampler = {key: value for key, value in options.items() if key != "device"}
-    device = instantiate(OmegaConf.load(choices[name]), _convert_="all")
+    # in Python anything may be measured, so the networks run in fp32
+    device = instantiate({**OmegaConf.load(choices[name]), "precision": "fp32"}, _convert_="all")
     return runs.load(ckpt, which=which, weights=weights, device=device, sampler=sampler)
