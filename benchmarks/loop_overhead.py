@@ -102,7 +102,12 @@ def compare(overrides: Sequence[str], rounds: int, steps: int) -> tuple[list[flo
             raise Stop
 
     length = steps * (rounds + 9)
-    endless = ["trainer.epochs=null", f"trainer.steps={length}", f"trainer.validate_every={length}", f"trainer.sample_every={length}"]
+    endless = [
+        "trainer.epochs=null",
+        f"trainer.steps={length}",
+        f"trainer.validate_every={length}",
+        f"trainer.sample_every={length}",
+    ]
     apart = train_in_turns([*overrides, *endless], steps, handed_over)
     return ours[1:], theirs[2:], apart  # the first of each warms up; the command's turn comes before its pair
 

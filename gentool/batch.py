@@ -16,4 +16,4 @@ class Batch(NamedTuple):
 
     x: Tensor
     y: Tensor | None
-    index: Tensor
+    index: Tensor  # type: ignore[assignment]  # hides tuple.index, which nobody asks of a batch

@@ -21,6 +21,9 @@ def current() -> dict[str, Any]:
 
     Its `choices` name the file that each config group took. On `resume=` it is the run's own, with the allowed changes.
 
+    Returns:
+        The config itself, no copy.
+
     Raises:
         LookupError: outside a command.
     """

@@ -60,7 +60,7 @@ class Device:
 
     def describe(self) -> str:
         """Say in a few words what was chosen."""
-        words = [self.kind, self.precision]
+        words: list[str] = [self.kind, self.precision]
         words += ["channels last"] if self.channels_last else []
         words += ["compiled"] if self.compile else []
         words += [f"{self.processes} processes"] if self.processes > 1 else []
@@ -77,9 +77,13 @@ def measured(kind: str) -> tuple[Literal["fp32", "bf16"], bool, bool]:
 
 
 def _present(kind: Kind) -> Literal["cpu", "cuda", "mps"]:
-    here = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    here: dict[Literal["cpu", "cuda", "mps"], bool] = {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available(),
+        "cpu": True,
+    }
     if kind == "auto":
-        return next(name for name, present in here.items() if present)  # type: ignore[return-value]
+        return next(name for name, present in here.items() if present)
     if not here[kind]:
         raise UsageError(f"device={kind} is absent on this machine; present: {', '.join(k for k in here if here[k])}")
     return kind

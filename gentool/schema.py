@@ -55,6 +55,9 @@ def check_values(target: Callable[..., Any], values: Mapping[str, Any], path: st
         values: plain types, by parameter; parameters that are not there are not asked for.
         path: the dotted key they stand at.
 
+    Returns:
+        A new dict of the values.
+
     Raises:
         UsageError: naming the first key that is unknown, of the wrong type or out of range.
     """
@@ -72,6 +75,9 @@ def find(name: str, path: str = "") -> Callable[..., Any]:
     Args:
         name: dotted.
         path: the key it stands at, for the message.
+
+    Returns:
+        The class or function.
 
     Raises:
         UsageError: if there is none, or it is defined elsewhere.

@@ -51,6 +51,13 @@ class Arguments:
 def read(verb: str, words: Sequence[str]) -> Arguments:
     """Sort and rewrite the words typed after `gentool <verb>`.
 
+    Args:
+        verb: the command.
+        words: what was typed after it.
+
+    Returns:
+        Flags, overrides and config folders, the overrides as Hydra reads them.
+
     Raises:
         UsageError: if a word is neither a flag nor `key=value`.
     """

@@ -69,6 +69,9 @@ def choices(group: str, folders: Sequence[Path] = ()) -> dict[str, Path]:
     Args:
         group: `model`, `dataset`, …
         folders: config folders of the user, beside the packaged one, which wins as it does in Hydra.
+
+    Returns:
+        Files by name, sorted by name.
     """
     found = {p.stem: p for folder in [*folders, config_dir()] for p in sorted((folder / group).glob("*.yaml"))}
     return dict(sorted(found.items()))

@@ -36,6 +36,9 @@ def query(line: str, shell: str, hydra: Hydra) -> str:
         line: what was typed up to the cursor, `gentool` included.
         shell: `query=<shell>`.
         hydra: as `run` takes it.
+
+    Returns:
+        The words in one line; none where nothing fits.
     """
     match = re.match(r"\s*\S+\s+(\S+)(\s.*)$", line, re.DOTALL)
     if match is None:  # still in the command's own word

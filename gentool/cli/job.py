@@ -56,6 +56,11 @@ def run_job(verb: str, composed: "DictConfig", resumption: "Resumption | None") 
 def _place(verb: str, config: dict[str, Any], whole: Any) -> tuple[float | None, dict[str, Any]]:
     """Give a sweep's job its folder. A finished one gives its result, a stopped one goes on.
 
+    Args:
+        verb: the command.
+        config: of the job, in plain types.
+        whole: the job's composed config, with its `hydra` node.
+
     Returns:
         What the finished run minimised, else None; and the config.
     """

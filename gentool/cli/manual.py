@@ -22,6 +22,9 @@ def overview(commands: Mapping[str, str]) -> str:
 
     Args:
         commands: summaries by command.
+
+    Returns:
+        Lines, joined.
     """
     return "\n".join(
         [
@@ -45,6 +48,9 @@ def page(verb: str, overrides: Sequence[str], folders: Sequence[Path]) -> str:
         verb: the command.
         overrides: what was typed; the options of the choices among it are shown too.
         folders: config folders of the user.
+
+    Returns:
+        Lines, joined: what it does, its keys, choices and examples.
     """
     file = catalogue.verb_file(verb)
     groups = catalogue.groups(verb)
@@ -67,6 +73,9 @@ def option_rows(options: Sequence[catalogue.Option]) -> list[str]:
 
     Args:
         options: in order; mappings and references to other keys give no line.
+
+    Returns:
+        Lines no wider than the terminal, the comments aligned.
     """
     shown = [option for option in options if option.value and not option.value.startswith("${")]
     typed = [f"{option.key}={option.value}" for option in shown]
@@ -80,6 +89,9 @@ def row_lines(rows: Mapping[str, str]) -> list[str]:
 
     Args:
         rows: descriptions by name.
+
+    Returns:
+        Lines no wider than the terminal, the descriptions aligned.
     """
     width = max(map(len, rows), default=0)
     return _fold([f"  {name:<{width}}  {text}".rstrip() for name, text in rows.items()] or ["  none yet"], width + 4)

@@ -28,6 +28,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Args:
         argv: what was typed after `gentool`; None for the arguments of this process.
+
+    Returns:
+        0 where all went well, else the code of the kind of error, as docs/cli.md lists them.
     """
     verbose = os.environ.get(FULL) == "1"
     try:

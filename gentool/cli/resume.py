@@ -43,6 +43,12 @@ def requested(arguments: Arguments) -> tuple[Arguments, Resumption] | None:
     Hydra composes the run's own choices, for the defaults of keys newer than the run; what was typed is applied to the
     run's config, not to those.
 
+    Args:
+        arguments: what was typed.
+
+    Returns:
+        The arguments Hydra shall compose, and the run to go on with; None: nothing is to be resumed.
+
     Raises:
         UsageError: if there is no such run, or what was typed would make it another one.
     """
@@ -69,6 +75,12 @@ def requested(arguments: Arguments) -> tuple[Arguments, Resumption] | None:
 
 def read_config(run: Path) -> dict[str, Any]:
     """Read the config of a run.
+
+    Args:
+        run: its folder.
+
+    Returns:
+        The run's resolved config, in plain types.
 
     Raises:
         UsageError: if it is no run, or its config cannot be read.
@@ -102,6 +114,9 @@ def resumed(resumption: Resumption, composed: Mapping[str, Any]) -> dict[str, An
     Args:
         resumption: the run, and what was typed.
         composed: the run's choices as they are composed today.
+
+    Returns:
+        The run's config with the changes, in plain types.
 
     Raises:
         UsageError: with a diff, if what was typed would make it another run.

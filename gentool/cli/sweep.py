@@ -57,6 +57,9 @@ def job_folder(hydra: "DictConfig") -> Path:
 
     Args:
         hydra: the job's `hydra` node.
+
+    Returns:
+        The path; nothing is made.
     """
     fixed = set(hydra.job.config.override_dirname.exclude_keys)
     task = [str(word) for word in hydra.overrides.task]

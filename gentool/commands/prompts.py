@@ -44,6 +44,9 @@ def prompt_task(space: DataSpace, prompt: str, n: int, device: torch.device) -> 
         n: number of texts.
         device: where they shall be.
 
+    Returns:
+        Texts of which the prompt alone is known.
+
     Raises:
         UsageError: if the data is no text, the prompt is too long, or a symbol is unknown.
     """
@@ -76,6 +79,9 @@ def image_task(
         complete: top, left (the known half), or a picture of the image's size, white where known.
         n: number of images; fewer where the split has fewer.
         seed: of the choice of images.
+
+    Returns:
+        Images, with labels where the model is conditional.
 
     Raises:
         UsageError: if the data is no images, or the mask is not there or of another size.

@@ -38,6 +38,9 @@ def dataset_of(loaded: Loaded, overrides: Mapping[str, Any], device: torch.devic
         overrides: where its files are now (root, path); None leaves the run's own.
         device: where the examples shall be.
 
+    Returns:
+        The dataset, on the device.
+
     Raises:
         UsageError: if the run's dataset has no such key, or its data is not here.
     """
@@ -71,6 +74,9 @@ class Examples:
         Args:
             size: examples a block; the last may be smaller.
             with_labels: whether y is handed on.
+
+        Yields:
+            At most `size` examples, on the source's device.
         """
         left = self.n
         for x, y, index in islice(ordered(self.source, size, self.seed), -(-self.n // size)):
@@ -93,6 +99,9 @@ def held_out(dataset: Dataset, seed: int, *, split: str | None = None, n: int | 
         seed: of its noise.
         split: test, valid or train; None: the first of these that has examples.
         n: how many of the first rows; None: all.
+
+    Returns:
+        The first n examples of the split.
 
     Raises:
         UsageError: if the split is empty, or shorter than n.

@@ -88,12 +88,15 @@ def reconstruct(
 
 
 def squared_error(a: Tensor, b: Tensor, space: DataSpace) -> Tensor:
-    """Return (n,) float64, the mean over dimensions of (a - b)²; levels are scaled to [0, 1] first.
+    """Return the mean over dimensions of (a - b)²; levels are scaled to [0, 1] first.
 
     Args:
         a: (n, *space.shape), in data space.
         b: (n, *space.shape), in data space.
         space: facts of the data.
+
+    Returns:
+        (n,) float64.
     """
     unit = 1.0 if space.levels is None else 1.0 / (space.levels - 1)
     return ((a.double() - b.double()) * unit).square().flatten(1).mean(1)

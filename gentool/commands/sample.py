@@ -134,6 +134,9 @@ def _drawn(
         batch_size: samples drawn at once.
         seed: of the samples.
         of: how many there are in all, which fixes the size of the last batch; None: n.
+
+    Returns:
+        (n, *space.shape).
     """
     drawn: list[Tensor] = []
     total = of or n

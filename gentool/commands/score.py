@@ -96,6 +96,9 @@ def read_examples(path: Path) -> tuple[Tensor, Tensor | None]:
     Args:
         path: of the file.
 
+    Returns:
+        x (n, …) float32 or int64, and y (n,) int64 or None.
+
     Raises:
         UsageError: if it is missing, damaged, empty, or holds no numbers named x.
     """

@@ -149,9 +149,7 @@ def _loop(
     return Loop(
         model,
         trainer,
-        data=lambda position: Batches(
-            data.train, plan.batch_size, seed, position, processes.rank(), processes.count()
-        ),
+        data=lambda position: Batches(data.train, plan.batch_size, seed, position, processes.rank(), processes.count()),
         train=partial(ordered, data.train, EVALUATION_BATCH, seed),
         valid=partial(ordered, data.valid, EVALUATION_BATCH, seed) if len(data.valid) else None,
         optimizer=optimizer,
@@ -252,7 +250,9 @@ def _next_commands(loop: Loop) -> list[str]:
 
 def _objective(summary: Mapping[str, Any], metric: str | None) -> float | None:
     if metric is None:
-        return summary["best"]["value"]
+        best: float | None = summary["best"]["value"]
+        return best
     if metric not in summary["final"]:
         raise UsageError(f"sweep.metric={metric}: the run has {', '.join(summary['final'])}")
-    return summary["final"][metric]
+    final: float = summary["final"][metric]
+    return final

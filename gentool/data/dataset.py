@@ -220,6 +220,9 @@ def image_space(
         levels: levels that batches have: 2 where they are binarised.
         classes: number of classes, 0 without labels.
         examples: size of the training split.
+
+    Returns:
+        The facts of the data; location and scale are measured on `x`.
     """
     loc = x.sum(0, dtype=torch.int64).double() * ((levels - 1) / (stored_levels - 1) / len(x))
     return DataSpace(

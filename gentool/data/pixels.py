@@ -74,6 +74,9 @@ class Pixels:
             shape: (channels, height, width).
             workers: threads that decode.
 
+        Returns:
+            The cache, nothing decoded yet.
+
         Raises:
             RunError: there is no room, or the folder cannot be written.
         """
@@ -107,7 +110,13 @@ class Pixels:
             self._pending.update(dict.fromkeys(task, self._pool.submit(self._decode, task)))
 
     def take(self, rows: Tensor) -> Tensor:
-        """Return (batch, channels, height, width) uint8 of `rows` (batch,) int64, decoding what is not done.
+        """Return images, decoding what is not done.
+
+        Args:
+            rows: (batch,) int64.
+
+        Returns:
+            (batch, channels, height, width) uint8.
 
         Raises:
             RunError: a file cannot be decoded; it is named.

@@ -92,6 +92,9 @@ class Evaluation:
     def likelihood(self) -> HasLikelihood:
         """Return the model as one with a likelihood.
 
+        Returns:
+            The model itself.
+
         Raises:
             Unavailable: if it has none.
         """
@@ -127,6 +130,12 @@ class Metric(Protocol):
 
     def __call__(self, evaluation: Evaluation) -> Result:
         """Measure.
+
+        Args:
+            evaluation: the model, its data and the protocol.
+
+        Returns:
+            What was measured.
 
         Raises:
             Unavailable: with the reason, where the model or its data does not allow it.

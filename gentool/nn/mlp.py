@@ -16,7 +16,7 @@ class MLP(nn.Module):
         hidden_features: features of each hidden layer; none makes the map linear.
         outputs: features out.
         classes: number of classes of the labels it is given; 0 for none.
-        activation: the activation's name.
+        activation_name: of the activation between layers.
         last_gain: scale of the last layer's weights.
     """
 

@@ -50,7 +50,7 @@ class Network(nn.Module):
         """Run the body.
 
         Args:
-            inputs: (batch, …) each; images as (batch, channels, height, width).
+            *inputs: (batch, …) each; images as (batch, channels, height, width).
 
         Returns:
             What the body returns, as fp32 where it ran in bf16.

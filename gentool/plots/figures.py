@@ -37,6 +37,9 @@ def panels(columns: int, *, size: int = 480) -> "tuple[Figure, list[Axes]]":
 def render(figure: "Figure") -> "Pixels":
     """Draw a figure.
 
+    Args:
+        figure: at its final size.
+
     Returns:
         (height, width, 3) uint8.
     """

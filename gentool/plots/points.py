@@ -23,6 +23,9 @@ def limits(space: DataSpace, points: Tensor | None = None) -> Limits:
     Args:
         space: facts of the data, of shape (d,).
         points: (n, d), or None.
+
+    Returns:
+        (low, high) of each dimension, in units of the data.
     """
     if points is None or not len(points):
         low, high = space.loc - 2.5 * space.scale, space.loc + 2.5 * space.scale

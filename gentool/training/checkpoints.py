@@ -55,6 +55,12 @@ def versions() -> dict[str, str]:
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """Read a checkpoint onto the CPU without running any code of it.
 
+    Args:
+        path: of the file.
+
+    Returns:
+        The state that `save_checkpoint` was given.
+
     Raises:
         UsageError: if the file is missing, is no checkpoint, is cut short, or is of a newer format.
     """

@@ -29,7 +29,13 @@ def estimate(loop: Loop) -> str:
         next(iter(metrics.values())).item()
         seconds.append(time.perf_counter() - started)
     step = sorted(seconds[WARM_UP:])[TIMED // 2]
-    state = sum(t.nbytes for o in loop.optimizers.state().values() for s in o["state"].values() for t in s.values() if torch.is_tensor(t))
+    state = sum(
+        t.nbytes
+        for o in loop.optimizers.state().values()
+        for s in o["state"].values()
+        for t in s.values()
+        if torch.is_tensor(t)
+    )
     weights = sum(p.nbytes for p in model.parameters())
     data = sum(t.nbytes for batch in islice(loop.train(), 1) for t in batch if t is not None)
     average = sum(t.nbytes for t in loop.average.shadow) if loop.average else 0

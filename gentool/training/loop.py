@@ -24,6 +24,7 @@ from gentool.training.log import RunLog, Silence
 from gentool.training.optimizers import Factory, Optimizers
 from gentool.training.schedules import Schedule
 from gentool.training.trainer import Trainer
+from gentool.training.validation import validate
 
 SAVE_SECONDS = 15
 """Seconds between checkpoints where `trainer.save_every` is null."""
@@ -100,6 +101,10 @@ class Loop:
     def run(self, log: RunLog | Silence, interrupts: Interrupts) -> None:
         """Train to the end of the plan, from the beginning or from where `resume` left it.
 
+        Args:
+            log: where the run is told of.
+            interrupts: signals that ask it to stop.
+
         Raises:
             Diverged: on a non-finite loss or gradient; the last good checkpoint is kept.
             Interrupted: on a signal, after saving.
@@ -174,7 +179,7 @@ class Loop:
         started = time.perf_counter()
         self.model.eval()
         with torch.no_grad(), self.evaluating(), exact(self.model):
-            values = {name: value.tolist() for name, value in validate(self.model, data, self.seed).items()}
+            values: dict[str, Any] = {name: v.tolist() for name, v in validate(self.model, data, self.seed).items()}
         self.model.train()
         self.last["valid"] = values
         self.log.validation(self.step, self.epoch, values)
@@ -229,6 +234,9 @@ class Loop:
     def save(self, name: str) -> None:
         """Write a checkpoint of this moment; never one that is not finite.
 
+        Args:
+            name: of the file, without `.pt`.
+
         Raises:
             Diverged: if a loss or gradient was not finite; nothing is written.
         """
@@ -279,27 +287,3 @@ class Loop:
             rng.set_state(state["rng"])
         else:  # the checkpoint holds rank 0's alone
             rng.seed_all(self.seed, processes.rank(), self.step)
-
-
-def validate(model: GenerativeModel, data: Pass, seed: int) -> dict[str, Tensor]:
-    """Measure a model on a split: the mean objective as `model/loss`, and what the model itself reports.
-
-    Args:
-        model: in eval mode.
-        data: one ordered pass.
-        seed: of the noise, the same for both, so that they are of the same draws.
-
-    Returns:
-        Tensors by name; empty where the model has no objective and reports nothing.
-    """
-    total, count = torch.zeros((), dtype=torch.float64), 0
-    with rng.fork(seed, 1):
-        for batch in data():
-            objective = model.objective(batch)
-            if objective is None:
-                break
-            total += objective.double().sum().cpu()
-            count += len(objective)
-    with rng.fork(seed, 1):
-        reported = {name if "/" in name else f"model/{name}": value for name, value in model.report(data).items()}
-    return ({"model/loss": total / count} if count else {}) | reported

@@ -110,7 +110,7 @@ class Optimizers:
         for player in players:
             total, terms = losses[player]
             scaled = total / self.accumulate if self.accumulate > 1 else total
-            scaled.backward(inputs=self.parameters[player], retain_graph=player != players[-1])
+            torch.autograd.backward(scaled, inputs=self.parameters[player], retain_graph=player != players[-1])
             measured[f"{player}/loss"] = total.detach()
             measured.update({f"{player}/{term}": value for term, value in terms.items()})
         return measured
@@ -176,7 +176,7 @@ class Optimizers:
                 bad = [name for name, value in zip(names, first.tolist(), strict=True) if value == step]
                 term = min(bad, key=[*names[1:], names[0]].index)  # a term before the loss it made
                 raise Diverged(f"player '{player}': {term} is not finite at step {step}")
-            if parameters and not torch.stack(torch._foreach_norm(parameters)).isfinite().all():
+            if parameters and not torch.stack(torch._foreach_norm(tuple(parameters))).isfinite().all():
                 raise Diverged(f"player '{player}': {player}/gradient is not finite at step {last}")
 
     def sum_over_processes(self, t: Tensor) -> Tensor:

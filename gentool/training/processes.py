@@ -48,13 +48,21 @@ def launch(work: Callable[[], float | None], number: int) -> float | None:
         work: importable (pickled to the processes).
         number: how many processes.
 
+    Returns:
+        Rank 0's result.
+
     Raises:
         GentoolError: what the first process that failed raised.
     """
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
     config = LaunchConfig(
-        min_nodes=1, max_nodes=1, nproc_per_node=number, rdzv_backend="c10d", rdzv_endpoint="localhost:0", max_restarts=0
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=number,
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        max_restarts=0,
     )
     results: dict[int, tuple[float | None, GentoolError | None]] = elastic_launch(config, _guarded)(work)
     for _, error in results.values():
@@ -83,7 +91,7 @@ def average(tensors: Sequence[Tensor]) -> None:
     flat = torch.cat([t.reshape(-1) for t in tensors])
     dist.all_reduce(flat)
     flat /= count()
-    for tensor, piece in zip(tensors, flat.split([t.numel() for t in tensors]), strict=True):
+    for tensor, piece in zip(tensors, torch.split(flat, [t.numel() for t in tensors]), strict=True):
         tensor.copy_(piece.view_as(tensor))
 
 

@@ -57,6 +57,9 @@ def output_folder(verb: str, name: str, out: str | None) -> Path:
         name: "<model>-<dataset>".
         out: a folder of the user's choice, made if it is not there; None: a fresh one that no other run shares.
 
+    Returns:
+        The folder, made.
+
     Raises:
         RunError: if the folder cannot be made.
     """
@@ -85,6 +88,13 @@ def _fresh(parent: Path) -> Path:
 
 def checkpoint_file(ckpt: str, which: str | None) -> Path:
     """Return the checkpoint that `ckpt` means: a file itself; of a run folder `which`, else best, else last.
+
+    Args:
+        ckpt: a file or a run folder.
+        which: `best` or `last` of a run folder; None: best where there is one.
+
+    Returns:
+        The file, which is there.
 
     Raises:
         UsageError: if there is none.
@@ -148,9 +158,7 @@ def load(
     raise UsageError(f"no finished run{fitting} under {OUTPUTS}/; train one (gentool train), or give ckpt=")
 
 
-def _load(
-    path: Path, weights: str | None, device: Device, sampler: Mapping[str, Any], needs: type | None
-) -> Loaded:
+def _load(path: Path, weights: str | None, device: Device, sampler: Mapping[str, Any], needs: type | None) -> Loaded:
     state = read_checkpoint(path)
     config = state["config"]
     model = build_model(config, DataSpace.from_state(state["space"]), state["model"])
@@ -175,6 +183,10 @@ def _duties(protocol: type) -> str:
 def override_sampler(model: GenerativeModel, values: Mapping[str, Any]) -> None:
     """Set sampling knobs of a model, checked like the values of its config.
 
+    Args:
+        model: changed in place.
+        values: knobs to set, by name.
+
     Raises:
         UsageError: if the model has no such knob, or the value does not fit it.
     """
@@ -193,13 +205,16 @@ def build_model(config: Mapping[str, Any], space: DataSpace, weights: Mapping[st
         space: facts of the data.
         weights: the state it is to hold, whose sizes are checked before anything is allocated; None: no check.
 
+    Returns:
+        The model, untrained, on the CPU.
+
     Raises:
         UsageError: if the config may not be built, or does not describe these weights.
     """
     described = OmegaConf.create(config["model"])
     packaged = config_dir() / "model" / f"{config['choices']['model']}.yaml"
     if packaged.is_file():
-        defaults = OmegaConf.load(packaged)
+        defaults: Any = OmegaConf.load(packaged)
         if defaults.get("_target_") == described.get("_target_"):
             described = OmegaConf.merge({k: v for k, v in defaults.items() if k != "defaults"}, described)
     plain = OmegaConf.to_container(described)
@@ -234,6 +249,9 @@ def build_dataset(loaded: Loaded, overrides: Mapping[str, Any]) -> Any:
         loaded: the run's model.
         overrides: keys of its dataset to change (root, path); those that are None are left alone.
 
+    Returns:
+        The dataset, on the CPU.
+
     Raises:
         UsageError: if its data is not here any more, or is of another kind now.
     """
@@ -241,5 +259,7 @@ def build_dataset(loaded: Loaded, overrides: Mapping[str, Any]) -> Any:
     _allow(plain, DATA_HOMES)
     dataset = instantiate(plain, _convert_="all")
     if dataset.space.shape != loaded.model.space.shape or dataset.space.levels != loaded.model.space.levels:
-        raise UsageError(f"{loaded.name}: the data is {dataset.space.shape} now; the model knows {loaded.model.space.shape}")
+        raise UsageError(
+            f"{loaded.name}: the data is {dataset.space.shape} now; the model knows {loaded.model.space.shape}"
+        )
     return dataset

@@ -56,7 +56,10 @@ def batch(x: Tensor) -> Batch:
     return Batch(x, None, torch.arange(len(x)))
 
 
-def build(schedule=partial(constant, warm_up=0.0), factory=None, **keys) -> tuple[Game, Optimizers]:
+FLAT = partial(constant, warm_up=0.0)
+
+
+def build(schedule=FLAT, factory=None, **keys) -> tuple[Game, Optimizers]:
     torch.manual_seed(0)
     game = Game()
     values = {"steps": 10, "accumulate": 1, "clip_norm": None} | keys
@@ -92,7 +95,9 @@ def test_players_that_share_a_graph_equal_players_that_do_not() -> None:
     critic = torch.autograd.grad(-value, apart.players()["critic"], retain_graph=True)
     generator = torch.autograd.grad(value, apart.players()["generator"])
     with torch.no_grad():
-        for p, g in zip([*apart.critic.parameters(), *apart.generator.parameters()], [*critic, *generator], strict=True):
+        for p, g in zip(
+            [*apart.critic.parameters(), *apart.generator.parameters()], [*critic, *generator], strict=True
+        ):
             p -= 0.5 * g
     for a, b in zip(together.parameters(), apart.parameters(), strict=True):
         torch.testing.assert_close(a, b, rtol=0, atol=1e-7)
