@@ -8,6 +8,7 @@ from torch import nn
 
 from gentool.errors import UsageError
 from gentool.nn.network import Network
+from gentool.space import DataSpace
 
 Kind = Literal["auto", "cpu", "cuda", "mps"]
 
@@ -55,6 +56,9 @@ class Device:
         """Move a model here, and set up its networks."""
         model.to(self.torch)
         for module in model.modules():
+            space = getattr(module, "space", None)
+            if isinstance(space, DataSpace):  # else every step would wait for its constants to be copied
+                module.space = space.to(self.torch)
             if isinstance(module, Network):
                 module.place(precision=self.precision, channels_last=self.channels_last, compile=self.compile)
 

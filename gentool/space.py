@@ -127,6 +127,11 @@ class DataSpace:
             row = int(bad.flatten(1).any(1).nonzero()[0])
             raise ValueError(f"example {row}: {x[row][bad[row]][0].item()} {claim}")
 
+    def to(self, device: torch.device) -> "DataSpace":
+        """Return the space with its tensors on `device`."""
+        moved = {name: value.to(device) if torch.is_tensor(value) else value for name, value in self.state().items()}
+        return DataSpace(**moved)
+
     def state(self) -> dict[str, Any]:
         """The space as plain types and tensors, for a checkpoint."""
         return {field.name: getattr(self, field.name) for field in fields(self)}
