@@ -186,7 +186,7 @@ def _adapter(annotation: Any) -> Any:
     if annotation is Any:
         return None
     try:
-        return TypeAdapter(annotation, config=ConfigDict(arbitrary_types_allowed=True))
+        return TypeAdapter(annotation, config=ConfigDict(arbitrary_types_allowed=True, allow_inf_nan=False))
     except (PydanticSchemaGenerationError, PydanticUserError):
         return None
 

@@ -62,7 +62,7 @@ def read(verb: str, words: Sequence[str]) -> Arguments:
         UsageError: if a word is neither a flag nor `key=value`.
     """
     flags, rest = _flags(verb, list(words))
-    plain = [word if "=" in word or word.startswith("~") else _bare(verb, word) for word in rest]
+    plain = [word if "=" in word[1:] or word.startswith("~") else _bare(verb, word) for word in rest]
     if verb == "list":
         plain = _list_words(plain)
     open_keys = [option.key for option in catalogue.options(catalogue.verb_file(verb)) if option.value == "{}"]
@@ -156,6 +156,8 @@ def _ready(override: str, open_keys: Sequence[str], is_multirun: bool) -> str:
     left, equals, value = override.partition("=")
     key = left.lstrip("+~")
     if equals and (key in TEXTS or key.endswith((".path", ".root"))):
+        if not value and key != "prompt":
+            raise UsageError(f"{override}: expected a value after the =; {key}=null is as if it were not typed")
         value = _quoted_value(key, value, is_multirun)
     if any(key.startswith(f"{name}.") for name in open_keys):
         left = f"++{key}"

@@ -92,15 +92,15 @@ def train(
     if resume is not None and not (Path(resume) / "checkpoints" / "last.pt").is_file():
         raise UsageError(f"resume={resume}: no run there (expected checkpoints/last.pt in it)")
     config = composed.current() | {"resume": None, "dry_run": False, "out": None}
-    folder = _folder(resume, out, config)
-    loop = make(folder, config)
+    loop = make(Path(), config)  # whatever cannot be built says so before there is a folder
+    loop.folder = _folder(resume, out, config)
     if resume is not None:
         loop.resume()
     elif processes.rank() > 0:  # equal weights, but noise of its own
         rng.seed_all(seed, processes.rank())
     summary = _run(loop, device)
     if processes.rank() == 0:
-        print(folder)
+        print(loop.folder)
     return _objective(summary, sweep.get("metric"))
 
 

@@ -1,7 +1,6 @@
 """Checkpoints: one file of plain types, written whole or not at all, read without running any code of it."""
 
 import os
-import pickle
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -68,10 +67,10 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise UsageError(f"no checkpoint at {path}")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, ValueError) as error:
-        raise UsageError(f"{path} is not a checkpoint of gentool, or is damaged") from error
     except OSError as error:
         raise UsageError(f"cannot read {path}: {error.strerror}") from error
+    except Exception as error:  # whatever an unpickler trips over in a file of another kind
+        raise UsageError(f"{path} is not a checkpoint of gentool, or is damaged") from error
     if not isinstance(state, dict) or not {"format", "model", "config", "space", "step"} <= state.keys():
         raise UsageError(f"{path} is not a checkpoint of gentool")
     if state["format"] > FORMAT:

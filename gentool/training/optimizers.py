@@ -58,7 +58,11 @@ class Optimizers:
         self.accumulate = accumulate
         self.clip_norm = clip_norm
         self.parameters = {name: [p for p in ps if p.requires_grad] for name, ps in model.players().items()}
-        self.optimizers = {name: _factory(factory, name, self.parameters)(ps) for name, ps in self.parameters.items()}
+        factories = {name: _factory(factory, name, self.parameters) for name in self.parameters}
+        try:
+            self.optimizers = {name: factories[name](ps) for name, ps in self.parameters.items()}
+        except ValueError as error:  # a value that torch.optim's annotations do not rule out
+            raise UsageError(f"optimizer: {error}") from error
         self.base_rates = {name: [g["lr"] for g in o.param_groups] for name, o in self.optimizers.items()}
         self._recent: dict[str, list[tuple[int, dict[str, Tensor]]]] = {name: [] for name in self.parameters}
         self._first_bad: dict[str, tuple[list[str], Tensor]] = {}

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+import rich.style  # noqa: F401  draws from Python's generator when it is imported: here, before anything is seeded
 import torch
 
 

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from hydra.utils import get_object, instantiate
+from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from gentool.config import config_dir
 from gentool.device import Device
 from gentool.errors import RunError, Unavailable, UsageError, nearest
 from gentool.models.base import GenerativeModel
-from gentool.schema import check_values
+from gentool.schema import check_values, find
 from gentool.space import DataSpace
 from gentool.training.checkpoints import read_checkpoint
 
@@ -229,17 +229,24 @@ def build_model(config: Mapping[str, Any], space: DataSpace, weights: Mapping[st
 
 
 def _allow(node: Any, homes: tuple[str, ...]) -> None:
-    """Refuse a config that would build something from outside `homes`; it is the object's home that counts."""
+    """Refuse a config that would build something from outside `homes`; it is the object's home that counts.
+
+    A name from elsewhere is not even looked up: importing a module runs its code.
+    """
     if isinstance(node, Mapping):
         if "_target_" in node:
-            home = getattr(get_object(str(node["_target_"])), "__module__", "")
-            if not any(home == allowed or home.startswith(f"{allowed}.") for allowed in homes):
+            name = str(node["_target_"])
+            if not _is_at(name, homes) or not _is_at(getattr(find(name), "__module__", ""), homes):
                 raise UsageError(f"the checkpoint asks to build {node['_target_']}, which is not allowed")
         for value in node.values():
             _allow(value, homes)
     elif isinstance(node, list):
         for value in node:
             _allow(value, homes)
+
+
+def _is_at(name: str, homes: tuple[str, ...]) -> bool:
+    return any(name == home or name.startswith(f"{home}.") for home in homes)
 
 
 def build_dataset(loaded: Loaded, overrides: Mapping[str, Any]) -> Any:
