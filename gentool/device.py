@@ -58,7 +58,7 @@ class Device:
         for module in model.modules():
             space = getattr(module, "space", None)
             if isinstance(space, DataSpace):  # else every step would wait for its constants to be copied
-                module.space = space.to(self.torch)
+                setattr(module, "space", space.to(self.torch))  # noqa: B010, a module's attributes are typed as its parts
             if isinstance(module, Network):
                 module.place(precision=self.precision, channels_last=self.channels_last, compile=self.compile)
 

@@ -1,7 +1,7 @@
 """The public space of x: what the data is, and how models see it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from math import prod
 from typing import Any
 
@@ -129,8 +129,8 @@ class DataSpace:
 
     def to(self, device: torch.device) -> "DataSpace":
         """Return the space with its tensors on `device`."""
-        moved = {name: value.to(device) if torch.is_tensor(value) else value for name, value in self.state().items()}
-        return DataSpace(**moved)
+        loc, scale, frequencies = (t.to(device) for t in (self.loc, self.scale, self.frequencies))
+        return replace(self, loc=loc, scale=scale, frequencies=frequencies)
 
     def state(self) -> dict[str, Any]:
         """The space as plain types and tensors, for a checkpoint."""
