@@ -210,6 +210,7 @@ def test_ctrl_c_before_anything_runs_is_quiet():
         [sys.executable, "-c", "import gentool.cli as c, time; c.catalogue.commands = lambda: print('on', flush=True) "
          "or time.sleep(30); raise SystemExit(c.main(['list']))"],
         env=os.environ | {"PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a job in the background ignores it
     )  # fmt: skip
     assert process.stdout is not None
     process.stdout.readline()
