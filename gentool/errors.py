@@ -39,8 +39,11 @@ class Interrupted(GentoolError):
     """
 
     def __init__(self, message: str, signal_number: int) -> None:
-        super().__init__(message)
+        super().__init__(message, signal_number)
         self.exit_code = 128 + signal_number
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 def nearest(value: object, choices: Iterable[str]) -> str:

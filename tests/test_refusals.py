@@ -1,13 +1,16 @@
 """What cannot start says so in one line, with exit code 2, and leaves nothing behind; what starts is seeded."""
 
+import pickle
 import random
 import subprocess
 import sys
+import time
 
 import pytest
 import torch
 
 from gentool.cli import main
+from gentool.errors import Interrupted
 from gentool.training import rng
 from gentool.training.checkpoints import read_checkpoint
 
@@ -67,3 +70,28 @@ def test_what_a_run_imports_does_not_move_its_random_state():
     drawn = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     rng.seed_all(0)
     assert float(drawn) == random.random()
+
+
+def test_processes_end_with_the_exit_code_of_what_failed(capsys):
+    words = [*TINY, "trainer.steps=40", "trainer.log_every=1", "optimizer.lr=1e30", "out=run", "device.processes=2"]
+    assert main(["train", *words]) == 3
+    assert "is not finite at step" in capsys.readouterr().err
+
+
+def test_an_interruption_passes_between_processes():
+    error = pickle.loads(pickle.dumps(Interrupted("stopped", 15)))
+    assert (str(error), error.exit_code) == ("stopped", 143)
+
+
+def test_a_signal_to_processes_saves_the_run_at_once(folder):
+    words = [*TINY, "trainer.steps=10000000", "trainer.log_every=5", "trainer.save_every=1000000", "device.processes=2"]
+    process = subprocess.Popen([sys.executable, "-m", "gentool", "train", *words, "out=run"], stderr=subprocess.PIPE)
+    lines = folder / "run" / "metrics.jsonl"
+    begun = time.monotonic()
+    while time.monotonic() - begun < 100 and not (lines.is_file() and lines.stat().st_size):
+        time.sleep(0.2)
+    process.terminate()
+    (line,) = process.communicate(timeout=60)[1].decode().splitlines()
+    assert process.returncode == 143
+    assert "gentool train resume=" in line
+    assert read_checkpoint(folder / "run" / "checkpoints" / "last.pt")["step"] > 0

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 import yaml
-from hydra.utils import call
+from hydra.utils import instantiate
 from torch import Tensor
 
 from gentool import config as composed
@@ -116,7 +116,8 @@ def worker(config: dict[str, Any]) -> float | None:
     rng.seed_all(config["seed"])
     try:
         with composed.use(config):
-            result: float | None = call(config, _convert_="all")
+            command = instantiate({**config, "_partial_": True}, _convert_="all")
+            result: float | None = command()  # called by us: Hydra would wrap what it raises
     finally:
         processes.leave()
     return result

@@ -36,7 +36,7 @@ def atomic_write(path: Path, write: Callable[[BinaryIO], object]) -> None:
         os.close(folder)
     except (OSError, RuntimeError) as error:  # torch's zip writer turns a full disk into a RuntimeError
         temporary.unlink(missing_ok=True)
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error).splitlines()[0]
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else "the disk is full, or fails"
         raise RunError(f"cannot write {path}: {reason}; what was there before is safe") from error
 
 

@@ -1,5 +1,6 @@
 """Processes that train together: one place that knows torch.distributed."""
 
+import logging
 import os
 from collections.abc import Callable, Sequence
 
@@ -7,7 +8,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from gentool.errors import GentoolError
+from gentool.errors import GentoolError, Interrupted
 
 
 def rank() -> int:
@@ -53,18 +54,28 @@ def launch(work: Callable[[], float | None], number: int) -> float | None:
 
     Raises:
         GentoolError: what the first process that failed raised.
+        Interrupted: on a signal, once the processes have ended.
     """
+    from torch.distributed.elastic.multiprocessing import SignalException
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
     config = LaunchConfig(
         min_nodes=1,
         max_nodes=1,
         nproc_per_node=number,
+        run_id="gentool",
         rdzv_backend="c10d",
         rdzv_endpoint="localhost:0",
         max_restarts=0,
     )
-    results: dict[int, tuple[float | None, GentoolError | None]] = elastic_launch(config, _guarded)(work)
+    for name in ("agent.server.api", "multiprocessing.api"):  # we say ourselves what happened
+        logging.getLogger(f"torch.distributed.elastic.{name}").setLevel(logging.CRITICAL)
+    results: dict[int, tuple[float | None, GentoolError | None]]
+    try:
+        results = elastic_launch(config, _guarded)(work)
+    except SignalException as signalled:  # passed on to the processes, which have saved the run
+        message = "stopped; a run that had begun is saved. Go on with: gentool train resume=RUN, its run folder"
+        raise Interrupted(message, int(signalled.sigval)) from signalled
     for _, error in results.values():
         if error is not None:
             raise error
@@ -75,6 +86,8 @@ def _guarded(work: Callable[[], float | None]) -> tuple[float | None, GentoolErr
     """Return the error instead of raising it: the launcher would bury it in a report of its own."""
     try:
         return work(), None
+    except Interrupted as error:  # the launcher waits for processes to end, and kills those that wait for it
+        raise SystemExit(error.exit_code) from error
     except GentoolError as error:
         return None, error
 
