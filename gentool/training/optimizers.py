@@ -65,7 +65,7 @@ class Optimizers:
             raise UsageError(f"optimizer: {error}") from error
         self.base_rates = {name: [g["lr"] for g in o.param_groups] for name, o in self.optimizers.items()}
         self._recent: dict[str, list[tuple[int, dict[str, Tensor]]]] = {name: [] for name in self.parameters}
-        self._first_bad: dict[str, tuple[list[str], Tensor]] = {}
+        self._first_bad: dict[str, dict[str, Tensor]] = {name: {} for name in self.parameters}
 
     def minimize(self, player: str, loss: Callable[[Batch], Loss], batches: Iterator[Batch]) -> Metrics:
         """Draw `accumulate` batches and take one step of `player` down the mean of `loss` over them.
@@ -146,9 +146,9 @@ class Optimizers:
     def _watch(self, player: str, values: dict[str, Tensor]) -> None:
         """Keep the values of a step; nobody waits for the device, and looking at many steps at once costs nothing."""
         recent = self._recent[player]
-        recent.append((self.step + 1, values))
-        if len(recent) == KEPT:
+        if recent and (len(recent) == KEPT or recent[0][1].keys() != values.keys()):  # a term may come and go
             self._look(player)
+        recent.append((self.step + 1, values))
 
     def _look(self, player: str) -> None:
         """Note, on the device, the first step at which each value kept was not finite, and let the values go."""
@@ -158,9 +158,9 @@ class Optimizers:
         names = list(recent[0][1])
         finite = torch.isfinite(torch.stack([v for _, values in recent for v in values.values()])).view(-1, len(names))
         steps = torch.tensor([step for step, _ in recent], device=finite.device).unsqueeze(1)
-        first = torch.where(finite, NEVER, steps).amin(0)
-        before = self._first_bad[player][1] if player in self._first_bad else first
-        self._first_bad[player] = (names, torch.minimum(before, first))
+        found = self._first_bad[player]
+        for name, first in zip(names, torch.where(finite, NEVER, steps).amin(0), strict=True):
+            found[name] = torch.minimum(found[name], first) if name in found else first
         recent.clear()
 
     def check(self) -> None:
@@ -175,11 +175,12 @@ class Optimizers:
         for player, parameters in self.parameters.items():
             last = self._recent[player][-1][0] if self._recent[player] else self.step
             self._look(player)
-            names, first = self._first_bad.get(player, ([], torch.tensor([NEVER])))
-            step = int(first.min())
+            found = self._first_bad[player]
+            steps = dict(zip(found, torch.stack(list(found.values())).tolist(), strict=True)) if found else {}
+            step = min(steps.values(), default=NEVER)
             if step < NEVER:
-                bad = [name for name, value in zip(names, first.tolist(), strict=True) if value == step]
-                term = min(bad, key=[*names[1:], names[0]].index)  # a term before the loss it made
+                bad = [name for name, value in steps.items() if value == step]
+                term = min(bad, key=f"{player}/loss".__eq__)  # a term before the loss it made
                 raise Diverged(f"player '{player}': {term} is not finite at step {step}")
             if parameters and not torch.stack(torch._foreach_norm(tuple(parameters))).isfinite().all():
                 raise Diverged(f"player '{player}': {player}/gradient is not finite at step {last}")

@@ -130,6 +130,25 @@ def test_a_non_finite_loss_is_named_with_its_player_term_and_first_step() -> Non
         optimizers.check()
 
 
+def test_a_term_that_comes_and_goes_is_watched_too() -> None:
+    _, optimizers = build()
+
+    def step(**terms: float) -> None:
+        value = optimizers.parameters["critic"][0].square().sum()
+        loss = Loss(value, {name: torch.tensor(number) for name, number in terms.items()})
+        optimizers.minimize("critic", lambda _: loss, repeat(batch(torch.ones(1, 2))))
+        optimizers.step += 1
+
+    step(value=1.0)
+    step(value=1.0, penalty=2.0)
+    step(value=1.0)
+    optimizers.check()
+    step(value=1.0, penalty=float("inf"))
+    step(value=1.0)
+    with pytest.raises(Diverged, match="critic/penalty is not finite at step 4"):
+        optimizers.check()
+
+
 def test_a_non_finite_gradient_of_a_finite_loss_is_found() -> None:
     game, optimizers = build()
 
