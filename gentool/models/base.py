@@ -125,8 +125,7 @@ class GenerativeModel(nn.Module, ABC):
 
     def draw_labels(self, n: int) -> Tensor:
         """Draw (n,) int64 labels by their training frequency."""
-        device = next(self.parameters()).device
-        return torch.multinomial(self.space.frequencies.to(device), n, replacement=True)
+        return torch.multinomial(self.space.frequencies, n, replacement=True)
 
 
 @runtime_checkable

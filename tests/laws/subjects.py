@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from hydra.utils import instantiate
+from hydra.utils import get_class, instantiate
 from omegaconf import OmegaConf
 
 from gentool.batch import Batch
@@ -19,7 +19,10 @@ from gentool.training.rng import fork
 from tests.spaces import space
 
 CONFIGS = Path(__file__).parents[2] / "configs"
-TINY: Mapping[str, Any] = OmegaConf.to_container(OmegaConf.load(Path(__file__).parents[1] / "tiny.yaml"))
+TINY: Mapping[str, Any] = {
+    path.stem: OmegaConf.to_container(OmegaConf.load(path))
+    for path in sorted((Path(__file__).parents[1] / "tiny").glob("*.yaml"))
+}
 MODELS = sorted(path.stem for path in (CONFIGS / "model").glob("*.yaml"))
 
 SPACES: Mapping[str, DataSpace] = {
@@ -103,7 +106,7 @@ class Subject:
         name: its file in configs/model.
         data: the toy set.
         steps: training steps it has had.
-        overrides: typed on top of tiny.yaml.
+        overrides: typed on top of those in tests/tiny.
     """
 
     name: str
@@ -133,12 +136,28 @@ def _weights(subject: Subject) -> Mapping[str, Any]:
         return train(subject.name, model, endless(subject.data), subject.steps, lr=1e-2).state_dict()
 
 
-def subjects(variant: str | None = None) -> list[Subject]:
-    """List every model on its data, untrained and after 20 steps; `variant` names further overrides in tiny.yaml."""
+@cache
+def family(model: str) -> type[GenerativeModel]:
+    """Return the class that a file of configs/model builds."""
+    found: type[GenerativeModel] = get_class(composed(model).model["_target_"])
+    return found
+
+
+def subjects(variant: str | None = None, *, having: str | None = None, of: type | None = None) -> list[Subject]:
+    """List every model on its data, untrained and after 20 steps.
+
+    Args:
+        variant: a key of tests/tiny that names further overrides; only the models that have it.
+        having: an attribute that the model's class must have.
+        of: a class the model's class must be or descend from.
+    """
     found = []
     for name in MODELS:
         entry = TINY.get(name, {"data": []})
-        if variant is None or variant in entry:
-            overrides = tuple(entry[variant]) if variant else ()
-            found += [Subject(name, data, steps, overrides) for data in entry["data"] for steps in (0, 20)]
+        if (variant and variant not in entry) or (having and not hasattr(family(name), having)):
+            continue
+        if of is not None and not issubclass(family(name), of):
+            continue
+        overrides = tuple(entry[variant]) if variant else ()
+        found += [Subject(name, data, steps, overrides) for data in entry["data"] for steps in (0, 20)]
     return found

@@ -12,7 +12,7 @@ every = pytest.mark.parametrize("subject", subjects(), ids=str)
 
 @pytest.mark.parametrize("name", MODELS)
 def test_has_small_sizes(name):
-    assert name in TINY, f"configs/model/{name}.yaml needs an entry in tests/tiny.yaml"
+    assert name in TINY, f"configs/model/{name}.yaml needs tests/tiny/{name}.yaml"
 
 
 @pytest.mark.parametrize(("name", "data"), [(m, d) for m in MODELS for d in TINY.get(m, {}).get("refused", [])])
