@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache, partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,8 @@ SPACES: Mapping[str, DataSpace] = {
     "binary": space((1, 5, 4), levels=2, classes=2),
     "grey": space((1, 4, 4), levels=17, classes=2),
     "colour": space((3, 6, 7), levels=256, classes=2),
+    "states": space((1, 3, 3), levels=2, classes=2),  # 512 examples are all there can be
+    "words": space((5,), levels=3, classes=2, vocabulary=("a", "b", "c")),  # 243
 }
 BATCH = 32
 
@@ -91,6 +94,9 @@ def train(name: str, model: GenerativeModel, batches: Iterator[Batch], steps: in
     """Train for some steps."""
     optimizers = minimizer(name, model, steps, **to)
     model.train()
+    if steps:
+        first = list(islice(batches, 2))
+        model.begin(lambda: iter(first))
     for _ in range(steps):
         model.train_step(batches, optimizers)
         optimizers.step += 1
