@@ -1,0 +1,180 @@
+"""Normalizing flows: noise through an invertible map, so that log p(x) is a sum of two terms."""
+
+from collections.abc import Callable, Iterator
+from math import log, pi
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field, NonNegativeFloat
+from torch import Tensor
+from typing_extensions import TypedDict
+
+from gentool.batch import Batch
+from gentool.errors import UsageError
+from gentool.models.base import GenerativeModel, Loss, Metrics, Minimizer, Pass
+from gentool.probability.dequantise import dequantise, quantise
+from gentool.probability.transforms import Transform
+from gentool.probability.transforms.actnorm import fit_actnorm
+from gentool.space import DataSpace
+
+
+class Sampler(TypedDict):
+    """What sampling can be asked for.
+
+    Attributes:
+        temperature: standard deviation of the noise; 1 is the model's own.
+    """
+
+    temperature: NonNegativeFloat
+
+
+class Flow(GenerativeModel):
+    """p(v) = N(f(v); 0, 1) |det df/dv|, with v the data as reals.
+
+    Reals are standardised: log p is exact. Integer levels are dequantised by u uniform in [0, 1), log P(x) = log E_u
+    p(x + u): one draw of u gives a bound, more draws rise to it.
+
+    Args:
+        space: the data's facts.
+        transform: makes f, from v (batch, *space.shape) to noise (batch, dims): (space, classes) -> Transform.
+        alpha: of the logit that integer levels pass; None: none, they are centred to [-1, 1).
+        conditional: whether f sees the label.
+        sampler: defaults of sampling.
+
+    Raises:
+        UsageError: where options do not fit the data.
+
+    Reference: Density estimation using Real NVP, Laurent Dinh, Jascha Sohl-Dickstein and Samy Bengio, 2016,
+        https://arxiv.org/abs/1605.08803
+    """
+
+    def __init__(
+        self,
+        space: DataSpace,
+        *,
+        transform: Callable[..., Transform],
+        alpha: Annotated[float, Field(gt=0, lt=0.5)] | None,
+        conditional: bool,
+        sampler: Sampler,
+    ) -> None:
+        super().__init__(space, sampler)
+        if conditional and not space.classes:
+            raise UsageError("model.conditional=true needs data with classes, and this has none")
+        if space.vocabulary:
+            raise UsageError("a flow is of reals and of ordered levels, and the symbols of text have no order")
+        self.alpha, self.conditional = alpha, conditional
+        self.likelihood: Literal["exact", "importance"] = "exact" if space.levels is None else "importance"
+        self.transform = transform(space, space.classes if conditional else 0)
+
+    def begin(self, data: Pass) -> None:
+        """Initialise what depends on data (ActNorm) on the first batch of the training split."""
+        batch = next(data())
+        y = batch.y if self.conditional else None
+        fit_actnorm(self.transform, self._enter(batch.x, self._noise(batch.x))[0], y)
+
+    def train_step(self, batches: Iterator[Batch], optimizers: Minimizer) -> Metrics:
+        """Take one step up the log-likelihood, or its bound."""
+        return optimizers.minimize("model", self.loss, batches)
+
+    def loss(self, batch: Batch) -> Loss:
+        """Return -log p(x), and for integer levels its bits_per_dim."""
+        nats = self.objective(batch).mean()
+        if self.space.levels is None:
+            return Loss(nats, {})
+        return Loss(nats, {"bits_per_dim": nats.detach() / (self.space.dims * log(2))})
+
+    def objective(self, batch: Batch) -> Tensor:
+        """Return (batch,) -log p(x) in nats, or a bound by one draw of the dequantising noise."""
+        y = batch.y if self.conditional else None
+        return -self._log_density(*self._enter(batch.x, self._noise(batch.x)), y)
+
+    @torch.no_grad()
+    def log_prob(self, x: Tensor, y: Tensor | None = None, *, draws: int = 1) -> Tensor:
+        """Return log p(x); of integer levels log (1/k) sum_i p(x + u_i), k = draws, rising to it.
+
+        Args:
+            x: (batch, *space.shape), in data space.
+            y: (batch,) labels of a conditional model; None sums p(y) p(x | y) over all classes, p(y) by frequency.
+            draws: draws of u an example; of reals there is nothing to draw.
+
+        Returns:
+            (batch,) nats.
+        """
+        draws = 1 if self.space.levels is None else draws
+        total = torch.full((len(x),), -torch.inf, device=x.device)
+        for _ in range(draws):
+            total = torch.logaddexp(total, self._any_label(*self._enter(x, self._noise(x)), y))
+        return total - log(draws)
+
+    @torch.no_grad()
+    def sample(self, n: int, y: Tensor | None = None) -> Tensor:
+        """Draw noise at the sampler's temperature, and map it to data."""
+        y = (self.draw_labels(n) if y is None else y) if self.conditional else None
+        x = self._leave(self.sample_latent(n), y)
+        return x if self.space.levels is None else x.clamp(0, self.space.levels - 1).to(self.space.dtype)
+
+    def sample_latent(self, n: int) -> Tensor:
+        """Draw (n, dims) noise at the sampler's temperature."""
+        z = torch.randn(n, self.space.dims, device=next(self.parameters()).device)
+        return z * float(self.sampler["temperature"])
+
+    @torch.no_grad()
+    def decode(self, z: Tensor, y: Tensor | None = None) -> Tensor:
+        """Return what noise maps to, before levels are rounded.
+
+        Args:
+            z: (n, dims).
+            y: (n,) labels of a conditional model; None draws them by their training frequency.
+
+        Returns:
+            (n, *space.shape) float, in data space.
+        """
+        y = (self.draw_labels(len(z)) if y is None else y) if self.conditional else None
+        x = self._leave(z, y)
+        return x if self.space.levels is None else (x - 0.5).clamp(0, self.space.levels - 1)
+
+    @torch.no_grad()
+    def encode(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        """Return (batch, dims) the noise that maps to x, levels taken at their middle.
+
+        Args:
+            x: (batch, *space.shape), in data space.
+            y: (batch,) labels of a conditional model; None takes the most probable.
+
+        Returns:
+            (batch, dims).
+        """
+        v, log_det = self._enter(x, 0.5)
+        if self.conditional and y is None:
+            y = self._each_label(v, log_det).argmax(0)
+        return self.transform.forward_and_log_det(v, y if self.conditional else None)[0]
+
+    def _noise(self, x: Tensor) -> Tensor | float:
+        return 0.0 if self.space.levels is None else torch.rand(x.shape, device=x.device)
+
+    def _enter(self, x: Tensor, u: Tensor | float) -> tuple[Tensor, Tensor]:
+        """Return data as the reals that the transform sees, and the log-determinant (batch,) of that."""
+        if self.space.levels is not None:
+            return dequantise(x, u, self.space.levels, self.alpha)
+        return self.space.standardise(x), -self.space.scale.log().sum().expand(len(x))
+
+    def _leave(self, z: Tensor, y: Tensor | None) -> Tensor:
+        """Map noise to data space; integer levels are the whole part of what is returned."""
+        v = self.transform.inverse_and_log_det(z, y)[0]
+        return self.space.to_data(v) if self.space.levels is None else quantise(v, self.space.levels, self.alpha)
+
+    def _log_density(self, v: Tensor, log_det: Tensor, y: Tensor | None) -> Tensor:
+        """Return log N(f(v); 0, 1) + log |det df/dv| + log_det: (batch,) nats."""
+        z, inner = self.transform.forward_and_log_det(v, y)
+        return inner + log_det - 0.5 * (z.square().sum(1) + self.space.dims * log(2 * pi))
+
+    def _each_label(self, v: Tensor, log_det: Tensor) -> Tensor:
+        """Return log p(y) p(v | y), (classes, batch)."""
+        log_p_y = self.space.frequencies.to(v.device).log()
+        labels = [torch.full((len(v),), c, device=v.device) for c in range(self.space.classes)]
+        return torch.stack([self._log_density(v, log_det, y) + log_p_y[c] for c, y in enumerate(labels)])
+
+    def _any_label(self, v: Tensor, log_det: Tensor, y: Tensor | None) -> Tensor:
+        if self.conditional and y is None:
+            return self._each_label(v, log_det).logsumexp(0)
+        return self._log_density(v, log_det, y if self.conditional else None)

@@ -1,0 +1,5 @@
+"""Invertible maps from data to noise and back, each with the log-determinant of its Jacobian."""
+
+from gentool.probability.transforms.base import Compose, Flatten, Permute, Transform
+
+__all__ = ["Compose", "Flatten", "Permute", "Transform"]
