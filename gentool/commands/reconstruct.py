@@ -10,15 +10,13 @@ from torch import Tensor
 
 from gentool.commands.reader import CHUNK, Output, announce, dataset_of, held_out
 from gentool.device import Device
-from gentool.errors import UsageError
 from gentool.models.base import Reconstructs
 from gentool.plots.grids import annotate, make_grid
 from gentool.plots.points import draw_pairs
+from gentool.probability.corruption import Corruption, check_corruption, corrupted
 from gentool.space import DataSpace
 from gentool.training.rng import fork
 from gentool.training.runs import load
-
-Corruption = Literal["none", "gaussian", "salt_pepper", "mask"]
 
 
 def reconstruct(
@@ -61,8 +59,7 @@ def reconstruct(
     loaded = load(ckpt, which=which, weights=weights, device=device, sampler=sampler, needs=Reconstructs)
     model, space = loaded.model, loaded.model.space
     assert isinstance(model, Reconstructs)
-    if corrupt in ("salt_pepper", "mask") and not space.is_image:
-        raise UsageError(f"corrupt={corrupt} is for images; this data has shape {space.shape}: corrupt=gaussian")
+    check_corruption(space, "corrupt", corrupt)
     announce(loaded)
     examples = held_out(dataset_of(loaded, dataset, device.torch), seed)
     errors = torch.zeros(2, dtype=torch.float64)
@@ -100,36 +97,6 @@ def squared_error(a: Tensor, b: Tensor, space: DataSpace) -> Tensor:
     """
     unit = 1.0 if space.levels is None else 1.0 / (space.levels - 1)
     return ((a.double() - b.double()) * unit).square().flatten(1).mean(1)
-
-
-def corrupted(x: Tensor, space: DataSpace, corrupt: Corruption, level: float) -> Tensor:
-    """Damage examples; they stay inside the space.
-
-    Args:
-        x: (n, *space.shape), in data space.
-        space: facts of the data.
-        corrupt: gaussian adds noise of `level` times the range of the levels (of reals: their deviation); salt_pepper
-            turns that share of the pixels black or white; mask blackens a square of that share of the image.
-        level: in [0, 1].
-
-    Returns:
-        (n, *space.shape), of the dtype of x.
-    """
-    if corrupt == "gaussian":
-        spread = space.scale.to(x.device) if space.levels is None else float(space.levels - 1)
-        return space.quantise(x.float() + level * spread * torch.randn(x.shape, device=x.device))
-    white = 0 if space.levels is None else space.levels - 1
-    if corrupt == "salt_pepper":
-        chance = torch.rand(len(x), 1, *x.shape[2:], device=x.device).expand_as(x)
-        salted = torch.where(chance < level / 2, torch.full_like(x, white), x)
-        return torch.where((chance >= level / 2) & (chance < level), torch.zeros_like(x), salted)
-    if corrupt == "mask":
-        _, height, width = space.shape
-        high, wide = (round(side * level**0.5) for side in (height, width))
-        top, left = (height - high) // 2, (width - wide) // 2
-        x = x.clone()
-        x[..., top : top + high, left : left + wide] = 0
-    return x
 
 
 def _picture(
