@@ -37,6 +37,10 @@ class Bernoulli(Likelihood):
         """Return sum_d log sigmoid(±output), + where x is 1; exact for saturated outputs too."""
         return self._sum(bernoulli.log_prob(x, self._output(outputs)))
 
+    def log_table(self, outputs: Tensor) -> Tensor:
+        """Return log p of each level, (…, 2), of outputs (…, 1) for one dimension."""
+        return bernoulli.log_prob(torch.arange(2, device=outputs.device), outputs)
+
     def sample(self, outputs: Tensor) -> Tensor:
         """Draw zeros and ones."""
         return self.space.quantise(torch.bernoulli(self.mean(outputs)))
@@ -63,6 +67,10 @@ class Categorical(Likelihood):
         )
         log_p, x = (t.expand(*batch, *t.shape[self._axis :]) for t in (log_p, x))
         return self._sum(log_p.gather(self._axis, x).squeeze(self._axis))
+
+    def log_table(self, outputs: Tensor) -> Tensor:
+        """Return log p of each level, (…, levels), of outputs (…, levels) for one dimension."""
+        return outputs.log_softmax(-1)
 
     def sample(self, outputs: Tensor) -> Tensor:
         """Draw levels: the largest of the outputs and standard Gumbel noise."""

@@ -153,14 +153,8 @@ class DiscretisedLogistic(_LocationScale):
     """
 
     def log_bin(self, centre: Tensor, width: Tensor, first: Tensor, last: Tensor) -> Tensor:
-        """Return log(sigmoid(high) - sigmoid(low)).
-
-        It equals log sigmoid(high) + log sigmoid(-low) + log(1 - exp(-width)), which cancels nowhere: no tail needs an
-        approximation. A side that reaches to infinity loses its term.
-        """
-        below = bernoulli.log_sigmoid(centre + width / 2).masked_fill(last, 0.0)
-        above = bernoulli.log_sigmoid(width / 2 - centre).masked_fill(first, 0.0)
-        return below + above + _log1m_exp(-width).masked_fill(first | last, 0.0)
+        """Return log(sigmoid(high) - sigmoid(low))."""
+        return log_logistic_bin(centre, width, first, last)
 
     def cdf(self, x: Tensor) -> Tensor:
         """Return sigmoid(x)."""
@@ -169,6 +163,26 @@ class DiscretisedLogistic(_LocationScale):
     def standard(self, like: Tensor) -> Tensor:
         """Draw logit(u) for u uniform, as the difference of two exponentials' logarithms."""
         return torch.empty_like(like).exponential_().log() - torch.empty_like(like).exponential_().log()
+
+
+def log_logistic_bin(centre: Tensor, width: Tensor, first: Tensor, last: Tensor) -> Tensor:
+    """Return log(sigmoid(high) - sigmoid(low)), high and low the edges of a bin.
+
+    It equals log sigmoid(high) + log sigmoid(-low) + log(1 - exp(-width)), which cancels nowhere: no tail needs an
+    approximation. A side that reaches to infinity loses its term.
+
+    Args:
+        centre: the bin's middle.
+        width: its width, > 0.
+        first: where it reaches down to -infinity instead.
+        last: where it reaches up to infinity instead.
+
+    Returns:
+        Nats, in the broadcast shape.
+    """
+    below = bernoulli.log_sigmoid(centre + width / 2).masked_fill(last, 0.0)
+    above = bernoulli.log_sigmoid(width / 2 - centre).masked_fill(first, 0.0)
+    return below + above + _log1m_exp(-width).masked_fill(first | last, 0.0)
 
 
 def _log1m_exp(x: Tensor) -> Tensor:

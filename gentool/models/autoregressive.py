@@ -1,0 +1,220 @@
+"""Autoregressive models: each dimension from those before it, whatever network sees to that."""
+
+from collections.abc import Callable, Iterator
+from math import log
+from typing import Annotated, Any, Literal, Protocol, runtime_checkable
+
+import torch
+from pydantic import Field, NonNegativeFloat, PositiveInt
+from torch import Tensor
+from typing_extensions import TypedDict
+
+from gentool.batch import Batch
+from gentool.errors import UsageError
+from gentool.models.base import GenerativeModel, Loss, Metrics, Minimizer
+from gentool.nn import Network
+from gentool.probability.conditionals import Name, conditional_for
+from gentool.probability.inverse_cdf import inverse_cdf, sharpen
+from gentool.probability.mixture_likelihoods import GaussianMixture
+from gentool.space import DataSpace
+
+CHUNK = 2**25  # network outputs held at a time by `log_prob`: 128 MB, also where each pixel has hundreds
+
+
+class Sampler(TypedDict):
+    """What sampling can be asked for.
+
+    Attributes:
+        temperature: T of p(x_i | x_<i)^(1/T); 1 is the model's own, 0 takes the likeliest.
+        top_k: how many of the likeliest levels may be drawn; None: all.
+        top_p: the share that the levels that may be drawn hold, the likeliest first; None: all.
+        mean: pictures show the mean of each p(x_i | x_<i) at the samples, instead of the samples.
+    """
+
+    temperature: NonNegativeFloat
+    top_k: PositiveInt | None
+    top_p: Annotated[float, Field(gt=0, le=1)] | None
+    mean: bool
+
+
+@runtime_checkable
+class Cached(Protocol):
+    """A body that remembers what it computed for the dimensions before, so that one more costs as much as one.
+
+    From the same values, `step` gives the numbers that `forward` gives.
+    """
+
+    def begin(self, n: int, y: Tensor | None, device: torch.device) -> Any:
+        """Return what is remembered before the first dimension of n samples, of labels y (n,) or None."""
+        ...
+
+    def step(self, state: Any, i: int, x_prev: Tensor | None) -> Tensor:
+        """Return the outputs (n, outputs_per_dim) of the i-th dimension in the order, for i = 0, 1 and so on.
+
+        `x_prev` (n,) is the value of the dimension before, as `forward` sees it (see `Autoregressive`); None at i = 0.
+        """
+        ...
+
+
+class Autoregressive(GenerativeModel):
+    """p(x) = prod_i p(x_i | x_<i), exactly, in the order of the network.
+
+    The body of the network has `order`, (dims,) int64: the flat index of each dimension, in the order they are drawn.
+    Its forward(x, y) gives (batch, outputs_per_dim, *space.shape), and what it gives for a dimension depends on those
+    before it alone. It sees x in model space, or as int64 levels where it says `takes_tokens = True`. A body that is
+    `Cached` is sampled a dimension at a time, any other by one whole forward a dimension.
+
+    Args:
+        space: the data's facts.
+        network: makes the network: (space, outputs_per_dim, classes) -> Network.
+        likelihood: p(x_i | x_<i); auto fits the data.
+        components: of a mixture.
+        conditional: whether the network sees the label.
+        sampler: defaults of sampling.
+
+    Raises:
+        UsageError: where options do not fit the data.
+
+    Reference: Modeling High-Dimensional Discrete Data with Multi-Layer Neural Networks, Bengio and Bengio, 1999,
+        https://papers.nips.cc/paper/1679-modeling-high-dimensional-discrete-data-with-multi-layer-neural-networks
+    """
+
+    likelihood: Literal["exact"] = "exact"
+    start: Tensor
+
+    def __init__(
+        self,
+        space: DataSpace,
+        *,
+        network: Callable[..., Network],
+        likelihood: Name,
+        components: PositiveInt,
+        conditional: bool,
+        sampler: Sampler,
+    ) -> None:
+        super().__init__(space, sampler)
+        if conditional and not space.classes:
+            raise UsageError("model.conditional=true needs data with classes, and this has none")
+        self.conditional = conditional
+        self.observation = conditional_for(space, likelihood, components)
+        self.network = network(space, self.observation.outputs_per_dim, space.classes if conditional else 0)
+        self.register_buffer("start", self.observation.start(), persistent=False)
+
+    def train_step(self, batches: Iterator[Batch], optimizers: Minimizer) -> Metrics:
+        """Take one step up the likelihood."""
+        return optimizers.minimize("model", self.loss, batches)
+
+    def loss(self, batch: Batch) -> Loss:
+        """Return the mean of -log p(x), and of discrete data what that is a dimension."""
+        nll = self.objective(batch).mean()
+        if self.space.levels is None:
+            return Loss(nll, {})
+        nats = nll.detach() / self.space.dims
+        return Loss(nll, {"nats_per_token": nats} if self.space.vocabulary else {"bits_per_dim": nats / log(2)})
+
+    def objective(self, batch: Batch) -> Tensor:
+        """Return (batch,) nats: -log p(x), of a conditional model -log p(x | y)."""
+        return -self._log_prob(batch.x, batch.y if self.conditional else None)
+
+    @torch.no_grad()
+    def log_prob(self, x: Tensor, y: Tensor | None = None, *, draws: int = 1) -> Tensor:
+        """Return log p(x), exactly.
+
+        Args:
+            x: (batch, *space.shape), in data space.
+            y: (batch,) labels of a conditional model; None sums p(y) p(x | y) over all classes, p(y) by frequency.
+            draws: without effect.
+
+        Returns:
+            (batch,) nats.
+        """
+        size = max(1, CHUNK // self.start.numel())
+        if not self.conditional:
+            return torch.cat([self._log_prob(x[i : i + size], None) for i in range(0, len(x), size)])
+        if y is not None:
+            return torch.cat([self._log_prob(x[i : i + size], y[i : i + size]) for i in range(0, len(x), size)])
+        log_p_y = self.space.frequencies.to(x.device).log()
+        each = [self.log_prob(x, torch.full((len(x),), c, device=x.device)) for c in range(self.space.classes)]
+        return (torch.stack(each, 1) + log_p_y).logsumexp(1)
+
+    @torch.no_grad()
+    def sample(self, n: int, y: Tensor | None = None) -> Tensor:
+        """Draw x one dimension after the other."""
+        x = torch.zeros(n, *self.space.shape, dtype=self.space.dtype, device=self.start.device)
+        return self.complete(x, torch.zeros_like(x, dtype=torch.bool), y)
+
+    @torch.no_grad()
+    def picture(self, n: int, y: Tensor | None = None) -> Tensor:
+        """Return the mean of each p(x_i | x_<i) at the samples that `sample` would draw; them, if not sampler.mean."""
+        y = self._labels(n, y)
+        x = self.sample(n, y)
+        if not self.sampler["mean"] or self.space.vocabulary or self.space.is_points:
+            return x
+        return self.observation.mean(self._outputs(x, y))
+
+    @torch.no_grad()
+    def complete(self, x: Tensor, known: Tensor, y: Tensor | None = None) -> Tensor:
+        """Draw what is unknown, each dimension given all those before it in the order.
+
+        What is known is given to what comes after it. So where it comes first in the order, this is p(unknown | known).
+
+        Args:
+            x: (n, *space.shape), in data space.
+            known: (n, *space.shape), True where x is given.
+            y: (n,) labels of a conditional model; None draws them by their training frequency.
+
+        Returns:
+            (n, *space.shape), in data space.
+        """
+        y = self._labels(len(x), y)
+        return self._fill(x, known, y, self._uniform(len(x)), cached=isinstance(self.network.body, Cached))
+
+    def _uniform(self, n: int) -> Tensor:
+        """Draw all the randomness of n samples at once, so that it does not depend on how they are computed."""
+        places = (n, self.space.dims) if self.space.levels is not None else (n, self.space.dims, 2)
+        return torch.rand(places, device=self.start.device)
+
+    def _fill(self, x: Tensor, known: Tensor, y: Tensor | None, u: Tensor, *, cached: bool) -> Tensor:
+        """Return x with its unknown part drawn, from u (n, dims, …) uniform on [0, 1), by place in the order."""
+        x = x.masked_fill(~known, 0)
+        values, fixed, start = x.view(len(x), -1), known.flatten(1), self.start.flatten(1)
+        all_known, any_known = fixed.all(0).tolist(), fixed.any(0).tolist()
+        body: Any = self.network.body
+        state = body.begin(len(x), y, x.device) if cached else None
+        seen = None
+        for i, dim in enumerate(body.order.tolist()):
+            outputs = body.step(state, i, seen) if cached else self.network(self._seen(x), y).flatten(2)[..., dim]
+            if not all_known[dim]:
+                drawn = self._draw(outputs + start[:, dim], u[:, i], dim).to(x.dtype)
+                values[:, dim] = torch.where(fixed[:, dim], values[:, dim], drawn) if any_known[dim] else drawn
+            seen = self._seen(values[:, dim], dim)
+        return x
+
+    def _draw(self, outputs: Tensor, u: Tensor, dim: int) -> Tensor:
+        """Draw one dimension, (n,) in data space, from outputs (n, outputs_per_dim)."""
+        temperature, top_k, top_p = (self.sampler[key] for key in ("temperature", "top_k", "top_p"))
+        if isinstance(self.observation, GaussianMixture):
+            if top_k or top_p:
+                raise UsageError("sampler.top_k and sampler.top_p choose among levels, and this data holds reals")
+            z = self.observation.draw(outputs, u, temperature)
+            return z * self.space.scale.flatten()[dim] + self.space.loc.flatten()[dim]
+        return inverse_cdf(sharpen(self.observation.log_table(outputs), temperature, top_k, top_p), u)
+
+    def _seen(self, x: Tensor, dim: int | None = None) -> Tensor:
+        """Return x, or one dimension (n,) of it, as the body takes it."""
+        if getattr(self.network.body, "takes_tokens", False):
+            return x.long()
+        space = self.space
+        if dim is None or space.levels is not None:  # of levels, every dimension is scaled alike
+            return space.to_model(x)
+        return (x - space.loc.flatten()[dim]) / space.scale.flatten()[dim]
+
+    def _outputs(self, x: Tensor, y: Tensor | None) -> Tensor:
+        outputs: Tensor = self.network(self._seen(x), y) + self.start
+        return outputs
+
+    def _log_prob(self, x: Tensor, y: Tensor | None) -> Tensor:
+        return self.observation.log_prob(x, self._outputs(x, y))
+
+    def _labels(self, n: int, y: Tensor | None) -> Tensor | None:
+        return (self.draw_labels(n) if y is None else y) if self.conditional else None
