@@ -20,7 +20,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "nn": FACTS,
     "probability": FACTS,
     "models": MATHEMATICS,
-    "data": FACTS,
+    "data": FACTS | {"probability"},  # the toy sets are drawn from densities that a model may be, too
     "device": FACTS | {"nn"},
     "config": {"errors"},
     "describe": {"errors"},

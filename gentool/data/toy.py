@@ -7,8 +7,8 @@ import torch
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from gentool.data.dataset import Dataset, Rows, Share, Table, point_dataset, point_space
-from gentool.data.density import Arcs, Checkerboard, GaussianMixture, KnownDensity
-from gentool.errors import UsageError
+from gentool.probability import toys
+from gentool.probability.densities import KnownDensity
 
 # Ten heights in metres, from memory of the example the lecture uses; the deck itself is not at hand to compare.
 # They give exactly what it prints, mean 1.683 and maximum-likelihood variance 0.002921: tests/data/test_toy.py.
@@ -39,9 +39,8 @@ def ring(
     Returns:
         The dataset, with its density.
     """
-    angle = 2 * torch.pi * torch.arange(modes, dtype=torch.float64) / modes
-    means = radius * torch.stack([angle.cos(), angle.sin()], dim=1)
-    return _drawn(_even(means, sigma), modes, examples, validation, test, seed)
+    density = toys.ring(modes=modes, radius=radius, sigma=sigma)
+    return _drawn(density, modes, examples, validation, test, seed)
 
 
 def grid(
@@ -68,9 +67,8 @@ def grid(
     Returns:
         The dataset, with its density.
     """
-    axis = spacing * (torch.arange(side, dtype=torch.float64) - (side - 1) / 2)
-    means = torch.cartesian_prod(axis, axis).reshape(-1, 2)
-    return _drawn(_even(means, sigma), side**2, examples, validation, test, seed)
+    density = toys.grid(side=side, spacing=spacing, sigma=sigma)
+    return _drawn(density, side**2, examples, validation, test, seed)
 
 
 def moons(
@@ -93,7 +91,7 @@ def moons(
     Returns:
         The dataset, with its density.
     """
-    return _drawn(Arcs(noise), 2, examples, validation, test, seed)
+    return _drawn(toys.moons(noise=noise), 2, examples, validation, test, seed)
 
 
 def checkerboard(
@@ -117,13 +115,9 @@ def checkerboard(
 
     Returns:
         The dataset, with its density.
-
-    Raises:
-        UsageError: the number of squares is odd.
     """
-    if squares % 2:
-        raise UsageError(f"dataset.squares={squares}: expected an even number")
-    return _drawn(Checkerboard(squares, side), squares**2 // 2, examples, validation, test, seed)
+    density = toys.checkerboard(squares=squares, side=side)
+    return _drawn(density, squares**2 // 2, examples, validation, test, seed)
 
 
 def two_gaussians(
@@ -150,9 +144,8 @@ def two_gaussians(
     Returns:
         The dataset, with its density.
     """
-    means = torch.zeros(2, dims)
-    means[:, 0] = torch.tensor([-distance / 2, distance / 2])
-    return _drawn(_even(means, sigma), 2, examples, validation, test, seed)
+    density = toys.two_gaussians(dims=dims, distance=distance, sigma=sigma)
+    return _drawn(density, 2, examples, validation, test, seed)
 
 
 def mixture(
@@ -178,18 +171,8 @@ def mixture(
 
     Returns:
         The dataset, with its density.
-
-    Raises:
-        UsageError: the lists do not belong together.
     """
-    if not len(weights) == len(means) == len(sigmas) > 0:
-        raise UsageError(
-            f"dataset.weights, means and sigmas have lengths {len(weights)}, {len(means)} and {len(sigmas)}; "
-            "expected the same length, at least 1"
-        )
-    if {len(mean) for mean in means} not in ({1}, {2}):
-        raise UsageError(f"dataset.means={means}: expected one number each, or two numbers each")
-    density = GaussianMixture(torch.tensor(weights), torch.tensor(means), torch.tensor(sigmas))
+    density = toys.mixture(weights=weights, means=means, sigmas=sigmas)
     return _drawn(density, len(weights), examples, validation, test, seed)
 
 
@@ -203,12 +186,8 @@ def heights() -> Dataset:
     table = Table(torch.tensor(HEIGHTS)[:, None], None)
     rows = Rows(table.x, None)
     exact = torch.tensor(HEIGHTS, dtype=torch.float64)
-    density = GaussianMixture(torch.ones(1), exact.mean().reshape(1, 1), exact.std(correction=0).reshape(1))
+    density = toys.mixture(weights=[1.0], means=[[float(exact.mean())]], sigmas=[float(exact.std(correction=0))])
     return Dataset(point_space(table, 0), rows, rows, rows, density)
-
-
-def _even(means: torch.Tensor, sigma: float) -> GaussianMixture:
-    return GaussianMixture(torch.ones(len(means)), means, torch.full((len(means),), sigma, dtype=torch.float64))
 
 
 def _drawn(density: KnownDensity, parts: int, examples: int, validation: float, test: float, seed: int) -> Dataset:

@@ -9,8 +9,8 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from gentool.data import toy
-from gentool.data.density import Arcs, Checkerboard, GaussianMixture, _grid
 from gentool.errors import UsageError
+from gentool.probability.densities import Arcs, Checkerboard, GaussianMixture, _grid
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "dataset"
 NAMES = ["ring", "grid", "moons", "checkerboard", "two_gaussians", "mixture"]
