@@ -63,8 +63,12 @@ class Flow(GenerativeModel):
         if space.vocabulary:
             raise UsageError("a flow is of reals and of ordered levels, and the symbols of text have no order")
         self.alpha, self.conditional = alpha, conditional
-        self.likelihood: Literal["exact", "importance"] = "exact" if space.levels is None else "importance"
         self.transform = transform(space, space.classes if conditional else 0)
+
+    @property
+    def likelihood(self) -> Literal["exact", "importance"]:
+        """What `log_prob` returns: of reals the value, of integer levels a bound that rises to it with draws."""
+        return "exact" if self.space.levels is None else "importance"
 
     def begin(self, data: Pass) -> None:
         """Initialise what depends on data (ActNorm) on the first batch of the training split."""
