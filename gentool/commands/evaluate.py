@@ -59,9 +59,10 @@ def evaluate(
             raise UsageError(f"metrics={name}: no such metric; {nearest(name, definitions)}")
     loaded = load(ckpt, which=which, weights=weights, device=device, sampler=sampler)
     announce(loaded)
-    examples = held_out(dataset_of(loaded, dataset, device.torch), seed, split=split, n=n)
+    data = dataset_of(loaded, dataset, device.torch)
+    examples = held_out(data, seed, split=split, n=n)
     blocks = partial(examples.blocks, BLOCK, with_labels=loaded.model.conditional)
-    evaluation = Evaluation(loaded.model, blocks, examples.n, seed=seed)
+    evaluation = Evaluation(loaded.model, blocks, examples.n, seed=seed, density=data.density)
     chosen = {name: definitions[name] for name in metrics}
     report = measure(chosen, evaluation, _stamp(loaded, examples, seed))
     print(table(report))

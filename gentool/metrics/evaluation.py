@@ -66,6 +66,18 @@ def _duration(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
 
 
+class Density(Protocol):
+    """A density that is known."""
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """Return (batch,) log p(x) in nats, of x (batch, d)."""
+        ...
+
+    def entropy(self) -> float:
+        """Return the entropy in nats."""
+        ...
+
+
 class Evaluation:
     """A model and the examples it is measured on; what several metrics need is computed once.
 
@@ -74,6 +86,7 @@ class Evaluation:
         blocks: one ordered pass over the examples, in batches of `BLOCK`.
         n: number of examples.
         seed: of every noise.
+        density: what the data was drawn from, where that is known.
         say: prints a line.
     """
 
@@ -84,9 +97,11 @@ class Evaluation:
         n: int,
         *,
         seed: int,
+        density: Density | None = None,
         say: Callable[[str], None] = print,
     ) -> None:
         self.model, self.blocks, self.n, self.seed, self.say = model, blocks, n, seed, say
+        self.density = density
         self._log_prob: dict[int, Tensor] = {}
 
     def likelihood(self) -> HasLikelihood:

@@ -2,11 +2,12 @@
 
 from math import log, sqrt
 
+import torch
 from pydantic import PositiveInt
 from torch import Tensor
 
 from gentool.errors import Unavailable
-from gentool.metrics.evaluation import Evaluation, Result
+from gentool.metrics.evaluation import Density, Evaluation, Result
 
 
 def mean_and_error(values: Tensor) -> tuple[float, float | None]:
@@ -79,3 +80,46 @@ class BitsPerDim:
         nll = NegativeLogLikelihood(draws=self.draws)(evaluation)
         error = None if nll.standard_error is None else bits_per_dim(nll.standard_error, space.dims)
         return Result(bits_per_dim(nll.value, space.dims), error, nll.protocol)
+
+
+class EntropyGap:
+    """Nats that -log p(x) lies above the entropy of the density the data was drawn from, which no model undercuts.
+
+    Its noise is that of the test set, whose own -log density is not its entropy; `KullbackLeibler` is rid of it.
+
+    Args:
+        draws: importance samples of each example.
+    """
+
+    def __init__(self, *, draws: PositiveInt) -> None:
+        self.draws = draws
+
+    def __call__(self, evaluation: Evaluation) -> Result:
+        """Measure; see `Metric`."""
+        entropy = _density(evaluation).entropy()
+        value, error, protocol = NegativeLogLikelihood(draws=self.draws)(evaluation)
+        return Result(value - entropy, error, {**protocol, "entropy": round(entropy, 6)})
+
+
+class KullbackLeibler:
+    """KL(data || model) = E[log density(x) - log p(x)] over the examples, of data from a known density; nats.
+
+    Args:
+        draws: importance samples of each example.
+    """
+
+    def __init__(self, *, draws: PositiveInt) -> None:
+        self.draws = draws
+
+    def __call__(self, evaluation: Evaluation) -> Result:
+        """Measure; see `Metric`."""
+        density = _density(evaluation)
+        protocol = NegativeLogLikelihood(draws=self.draws)(evaluation).protocol
+        truth = torch.cat([density.log_prob(block.x.cpu().double()) for block in evaluation.blocks()])
+        return Result(*mean_and_error(truth - evaluation.log_prob(int(protocol["draws"]))), protocol)
+
+
+def _density(evaluation: Evaluation) -> Density:
+    if evaluation.density is None:
+        raise Unavailable("the density this data was drawn from is not known")
+    return evaluation.density

@@ -8,17 +8,18 @@ from gentool.batch import Batch
 from gentool.commands.evaluate import measure, table
 from gentool.errors import Unavailable
 from gentool.metrics.evaluation import BLOCK, Evaluation
-from gentool.metrics.likelihood import BitsPerDim, Elbo, NegativeLogLikelihood
+from gentool.metrics.likelihood import BitsPerDim, Elbo, EntropyGap, KullbackLeibler, NegativeLogLikelihood
+from gentool.probability.densities import GaussianMixture
 from tests.metrics.models import Broken, Noisy, Normal, Uniform
 from tests.spaces import space
 
 
-def evaluation(model, x, seed=0, block=BLOCK, say=print):
+def evaluation(model, x, seed=0, block=BLOCK, say=print, density=None):
     def blocks():
         for rows in torch.arange(len(x)).split(block):
             yield Batch(x[rows], None, rows)
 
-    return Evaluation(model, blocks, len(x), seed=seed, say=say)
+    return Evaluation(model, blocks, len(x), seed=seed, density=density, say=say)
 
 
 def test_nll_of_a_normal_by_hand():
@@ -103,3 +104,24 @@ def test_a_report_stamps_every_number_and_names_what_is_missing():
     text = table(report)
     assert f"{report['metrics']['nll']:.4f}" in text and "draws 4" in text
     assert "bits_per_dim: unavailable" in text
+
+
+def test_the_gap_to_the_entropy_is_the_divergence_from_the_data():
+    density = GaussianMixture(torch.ones(1), torch.tensor([[0.5, 0.0]]), torch.tensor([2.0]))
+    x = density.sample(4000, torch.Generator().manual_seed(0))
+    ours = evaluation(Normal(space((2,))), x, density=density)
+    exact = 0.5 * (2 * 4 + 0.25 - 2 - 2 * log(4))  # KL(N((0.5, 0), 4 I) || N(0, I))
+    gap, kl = EntropyGap(draws=5)(ours), KullbackLeibler(draws=5)(ours)
+    assert abs(gap.value - exact) < 4 * gap.standard_error and abs(kl.value - exact) < 4 * kl.standard_error
+    assert kl.standard_error < gap.standard_error
+    assert gap.protocol == {"kind": "exact", "draws": 1, "entropy": pytest.approx(log(4) + log(2 * pi) + 1, abs=1e-5)}
+    same = evaluation(
+        Normal(space((2,))), x / 2, density=GaussianMixture(torch.ones(1), torch.zeros(1, 2), torch.ones(1))
+    )
+    assert KullbackLeibler(draws=1)(same).value == pytest.approx(0, abs=1e-6)
+
+
+def test_without_a_known_density_there_is_no_gap():
+    for metric in (EntropyGap(draws=1), KullbackLeibler(draws=1)):
+        with pytest.raises(Unavailable, match="not known"):
+            metric(evaluation(Normal(space((2,))), torch.zeros(3, 2)))
