@@ -3,8 +3,11 @@
 from math import sqrt
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from gentool.nn.linear import Linear
 
 Activation = Literal["relu", "leaky_relu", "elu", "gelu", "silu", "softplus", "tanh"]
 
@@ -43,7 +46,7 @@ def gain(name: Activation) -> float:
     return _GAINS[name]
 
 
-def linear(inputs: int, outputs: int, gain: float) -> nn.Linear:
+def linear(inputs: int, outputs: int, gain: float) -> Linear:
     """Return a linear layer with weights N(0, gain² / inputs) and no offset.
 
     Args:
@@ -54,7 +57,7 @@ def linear(inputs: int, outputs: int, gain: float) -> nn.Linear:
     Returns:
         The layer.
     """
-    layer = nn.Linear(inputs, outputs)
+    layer = Linear(inputs, outputs)
     _initialise(layer, gain / sqrt(inputs))
     return layer
 
@@ -103,6 +106,29 @@ class Upsample(nn.Module):
 def one_hot(y: Tensor, classes: int, like: Tensor) -> Tensor:
     """Return (batch, classes) indicators of labels (batch,) int64, in the dtype of `like`."""
     return functional.one_hot(y, classes).to(like.dtype)
+
+
+class LabelPlanes(nn.Module):
+    """A body that sees class labels as constant planes beside its image.
+
+    Args:
+        body: takes an image with `classes` channels more.
+        classes: number of classes of the labels it is given; 0 for none.
+    """
+
+    def __init__(self, body: nn.Module, classes: int) -> None:
+        super().__init__()
+        self.layers = body
+        self.classes = classes
+
+    def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        """Map (batch, channels, h, w) images, and (batch,) labels where there are classes, by the body."""
+        if self.classes:
+            assert y is not None, "a network with classes needs labels"
+            planes = one_hot(y, self.classes, x)[:, :, None, None]
+            x = torch.cat([x, planes.expand(-1, -1, *x.shape[2:])], 1)
+        out: Tensor = self.layers(x)
+        return out
 
 
 def _initialise(layer: nn.Linear | nn.Conv2d | nn.ConvTranspose2d, std: float) -> None:
