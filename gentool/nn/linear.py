@@ -89,8 +89,8 @@ def _left_unused() -> bool:
     """Whether this CPU has AVX-512, is not Intel's, and torch has both libraries."""
     cpu = Path("/proc/cpuinfo")
     return (
-        torch.backends.cpu.get_cpu_capability() == "AVX512"  # type: ignore[no-untyped-call]
-        and torch.backends.mkl.is_available()
+        torch.backends.cpu.get_cpu_capability() == "AVX512"
+        and torch.backends.mkl.is_available()  # type: ignore[no-untyped-call]
         and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
         and hasattr(torch.ops.mkldnn, "_linear_pointwise")
         and cpu.is_file()
