@@ -206,8 +206,10 @@ class Autoregressive(GenerativeModel):
             return x.long()
         space = self.space
         if dim is None or space.levels is not None:  # of levels, every dimension is scaled alike
-            return space.to_model(x)
-        return (x - space.loc.flatten()[dim]) / space.scale.flatten()[dim]
+            seen = space.to_model(x)
+        else:
+            seen = (x - space.loc.flatten()[dim]) / space.scale.flatten()[dim]
+        return seen.to(self.start.dtype)
 
     def _outputs(self, x: Tensor, y: Tensor | None) -> Tensor:
         outputs: Tensor = self.network(self._seen(x), y) + self.start
