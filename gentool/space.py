@@ -104,6 +104,31 @@ class DataSpace:
             return torch.float32
         return torch.uint8 if self.levels <= 256 else torch.int64
 
+    def texts(self, x: Tensor) -> list[str]:
+        """Spell tokens (n, length) as n texts; bytes that form no UTF-8 become U+FFFD."""
+        spelled = ["".join(self.vocabulary[token] for token in row) for row in x.tolist()]
+        return [text.encode("utf-8", "surrogateescape").decode("utf-8", "replace") for text in spelled]
+
+    def tokens(self, text: str) -> Tensor:
+        """Number the symbols of a text: the inverse of `texts`.
+
+        Args:
+            text: any text; by bytes, where the vocabulary is bytes.
+
+        Returns:
+            (length,) of `dtype`.
+
+        Raises:
+            ValueError: names the first symbol that the vocabulary lacks.
+        """
+        is_bytes = "\udc80" in self.vocabulary  # how Python spells a byte that is no character
+        symbols = text.encode().decode("ascii", "surrogateescape") if is_bytes else text
+        numbers = {symbol: i for i, symbol in enumerate(self.vocabulary)}
+        for symbol in symbols:
+            if symbol not in numbers:
+                raise ValueError(f"the data has no {symbol!r}")
+        return torch.tensor([numbers[symbol] for symbol in symbols], dtype=self.dtype)
+
     def check(self, x: Tensor) -> None:
         """Raise ValueError, naming the first offender, where x is not (batch, *shape) inside the space.
 

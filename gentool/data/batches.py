@@ -23,6 +23,13 @@ class _Prepares(Protocol):
     def prepare(self, index: Tensor) -> None: ...
 
 
+@runtime_checkable
+class _Settles(Protocol):
+    """A split whose examples move from visit to visit, and that can hold still: in an ordered pass it does."""
+
+    def settled(self) -> Source: ...
+
+
 class Batches(Iterator[Batch]):
     """Shuffled batches without end.
 
@@ -120,6 +127,7 @@ def ordered(source: Source, batch_size: int, seed: int) -> Iterator[Batch]:
     Yields:
         Batches of rows 0, 1, 2, …
     """
+    source = source.settled() if isinstance(source, _Settles) else source
     noise = torch.Generator().manual_seed(_derive(seed, "ordered"))
     rows = torch.split(torch.arange(len(source)), batch_size)
     for i, index in enumerate(rows):
