@@ -32,6 +32,9 @@ def folder(tmp_path, monkeypatch):
     (["trainer.steps=null", "trainer.epochs=null"], ["trainer.epochs"]),
     (["out="], ["out=", "out=null"]),
     (["=5"], ["=5", "key=value"]),
+    (["recipe=vae-digit"], ["recipe=vae-digit", "vae-digits"]),
+    (["trainer.monitor=model/los"], ["trainer.monitor=model/los", "model/loss"]),
+    (["trainer.monitor=model/loss", "dataset.validation=0"], ["trainer.monitor", "validation split is empty"]),
 ])  # fmt: skip
 def test_a_run_that_cannot_start_makes_no_folder(words, parts, capsys, folder):
     assert main(["train", *TINY, *words]) == 2

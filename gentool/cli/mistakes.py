@@ -19,6 +19,7 @@ def explained(verb: str, arguments: Arguments) -> Iterator[None]:
         verb: the command.
         arguments: what was typed after it.
     """
+    _check_recipe(arguments)
     try:
         yield
     except GentoolError:
@@ -38,6 +39,17 @@ def unwrapped(error: Exception) -> Exception:
     while type(error).__name__ == "InstantiationException" and isinstance(error.__cause__, Exception):
         error = error.__cause__
     return error
+
+
+def _check_recipe(arguments: Arguments) -> None:
+    """Refuse a recipe that is not there: the group is optional, so Hydra would pass over it in silence."""
+    for word in arguments.overrides:
+        key, _, value = word.partition("=")
+        if key == "recipe" and value != "null":
+            names = catalogue.choices("recipe", arguments.folders)
+            for name in value.split(","):
+                if name not in names:
+                    raise UsageError(f"recipe={name}: no such choice; {nearest(name, names)}")
 
 
 def _explain(error: Exception, verb: str, arguments: Arguments) -> str | None:

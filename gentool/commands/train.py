@@ -31,6 +31,7 @@ from gentool.training.optimizers import Factory
 from gentool.training.runs import output_folder, run_name
 from gentool.training.schedules import Schedule
 from gentool.training.trainer import Trainer
+from gentool.training.validation import check_monitor
 
 SHOWN, POINTS = 64, 1000
 """Samples in a grid, and points in a scatter, drawn while training."""
@@ -93,6 +94,7 @@ def train(
         raise UsageError(f"resume={resume}: no run there (expected checkpoints/last.pt in it)")
     config = composed.current() | {"resume": None, "dry_run": False, "out": None}
     loop = make(Path(), config)  # whatever cannot be built says so before there is a folder
+    check_monitor(trainer.monitor, built, loop.valid, seed)
     loop.folder = _folder(resume, out, config)
     if resume is not None:
         loop.resume()

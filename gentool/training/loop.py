@@ -184,8 +184,6 @@ class Loop:
         self.last["valid"] = values
         self.log.validation(self.step, self.epoch, values)
         metric = self.trainer.monitor or "model/loss"
-        if self.trainer.monitor is not None and metric not in values:
-            raise UsageError(f"trainer.monitor={metric}: validation logs no such metric; {nearest(metric, values)}")
         if metric in values:
             self._judge(metric, values[metric])
         self._ticked += time.perf_counter() - started

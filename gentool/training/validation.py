@@ -3,7 +3,9 @@
 import torch
 from torch import Tensor
 
+from gentool.errors import UsageError, nearest
 from gentool.models.base import GenerativeModel, Pass
+from gentool.nn.network import exact
 from gentool.training import rng
 
 
@@ -29,3 +31,27 @@ def validate(model: GenerativeModel, data: Pass, seed: int) -> dict[str, Tensor]
     with rng.fork(seed, 1):
         reported = {name if "/" in name else f"model/{name}": value for name, value in model.report(data).items()}
     return ({"model/loss": total / count} if count else {}) | reported
+
+
+def check_monitor(monitor: str | None, model: GenerativeModel, data: Pass | None, seed: int) -> None:
+    """Refuse, before there is a folder, a `trainer.monitor` that validation will not measure: one batch tells.
+
+    Args:
+        monitor: the metric's name, or None.
+        model: in any mode; left as it is.
+        data: one pass over the validation split; None where it is empty.
+        seed: of the noise.
+
+    Raises:
+        UsageError: naming the nearest metric.
+    """
+    if monitor is None:
+        return
+    if data is None:
+        raise UsageError(f"trainer.monitor={monitor}: the validation split is empty")
+    first, mode = next(iter(data())), model.training
+    with torch.no_grad(), exact(model):
+        measured = validate(model.eval(), lambda: iter([first]), seed)
+    model.train(mode)
+    if monitor not in measured:
+        raise UsageError(f"trainer.monitor={monitor}: validation logs no such metric; {nearest(monitor, measured)}")
