@@ -8,12 +8,12 @@ from torch import Tensor, nn
 
 from gentool.errors import UsageError
 from gentool.nn.blocks import Activation
-from gentool.nn.conv import ConvDecoder, ConvEncoder
+from gentool.nn.conv import ConvDecoder, ConvEncoder, spatial_decoder, spatial_encoder
 from gentool.nn.mlp import MLP
 from gentool.nn.network import Network
 from gentool.space import DataSpace
 
-Kind = Literal["auto", "mlp", "conv"]
+Kind = Literal["auto", "mlp", "conv", "spatial"]
 
 SMALLEST_CONV = 16
 """Pixels of the shorter side from which `auto` takes convolutions; smaller images an MLP learns faster and as well."""
@@ -33,22 +33,25 @@ def encoder(
 
     Args:
         space: the data's facts.
-        outputs: features out.
+        outputs: features out; spatial: of each place.
         classes: number of classes of the labels given; 0 for none.
-        kind: auto is conv on images of 16 pixels and more, else mlp.
-        hidden_features: features of each hidden layer (conv: of each layer after the convolutions).
-        hidden_channels: conv only: channels of each stage; each halves the image's sides.
+        kind: auto is conv on images of 16 pixels and more, else mlp; spatial is conv that keeps the image's places.
+        hidden_features: features of each hidden layer (conv, spatial: of each layer after the stages).
+        hidden_channels: conv, spatial: channels of each stage; each halves the image's sides, rounding up.
         activation: the activation's name.
 
     Returns:
-        A network with forward(x (batch, *space.shape), y (batch,) or None) -> (batch, outputs).
+        A network with forward(x (batch, *space.shape), y (batch,) or None) -> (batch, outputs); spatial:
+        (batch, outputs, h, w) with the height and width of the last stage.
 
     Raises:
         UsageError: where the kind does not fit the data.
     """
-    if _resolve(space, kind, hidden_channels) == "mlp":
+    kind = _resolve(space, kind, hidden_channels)
+    if kind == "mlp":
         return Network(MLP(space.dims, hidden_features, outputs, classes, activation))
-    return Network(ConvEncoder(_image(space), hidden_channels, hidden_features, outputs, classes, activation))
+    build = spatial_encoder if kind == "spatial" else ConvEncoder
+    return Network(build(_image(space), hidden_channels, hidden_features, outputs, classes, activation))
 
 
 def decoder(
@@ -66,27 +69,30 @@ def decoder(
 
     Args:
         space: the data's facts.
-        inputs: features in.
+        inputs: features in; spatial: of each place.
         outputs_per_dim: numbers for each dimension of x.
         classes: number of classes of the labels given; 0 for none.
-        kind: auto is conv on images of 16 pixels and more, else mlp.
-        hidden_features: features of each hidden layer (conv: of each layer before the convolutions).
-        hidden_channels: conv only: channels of each stage in the encoder's order, so used from last to first.
+        kind: auto is conv on images of 16 pixels and more, else mlp; spatial mirrors the encoder of that kind.
+        hidden_features: features of each hidden layer (conv, spatial: of each layer before the stages).
+        hidden_channels: conv, spatial: channels of each stage in the encoder's order, so used from last to first.
         activation: the activation's name.
 
     Returns:
-        A network with forward(z (batch, inputs), y (batch,) or None) -> (batch, outputs_per_dim, *space.shape).
+        A network with forward(z (batch, inputs), y (batch,) or None) -> (batch, outputs_per_dim, *space.shape);
+        spatial: of z (batch, inputs, h, w).
 
     Raises:
         UsageError: where the kind does not fit the data.
     """
     body: nn.Module
-    if _resolve(space, kind, hidden_channels) == "mlp":
+    kind = _resolve(space, kind, hidden_channels)
+    if kind == "mlp":
         body = MLP(inputs, hidden_features, outputs_per_dim * space.dims, classes, activation)
     else:
         channels, height, width = _image(space)
         shape = (outputs_per_dim * channels, height, width)
-        body = ConvDecoder(inputs, hidden_features, hidden_channels, shape, classes, activation)
+        build = spatial_decoder if kind == "spatial" else ConvDecoder
+        body = build(inputs, hidden_features, hidden_channels, shape, classes, activation)
     return Network(_Shaped(body, (outputs_per_dim, *space.shape)))
 
 
@@ -107,10 +113,10 @@ def _resolve(space: DataSpace, kind: Kind, hidden_channels: Sequence[int]) -> Ki
     if kind == "auto":
         fits = space.is_image and min(space.shape[1:]) >= SMALLEST_CONV and hidden_channels
         return "conv" if fits else "mlp"
-    if kind == "conv" and not space.is_image:
-        raise UsageError(f"kind=conv needs images, and x has shape {space.shape}: use kind=mlp or kind=auto")
-    if kind == "conv" and not hidden_channels:
-        raise UsageError("kind=conv needs at least one stage: give hidden_channels, such as [32,64]")
+    if kind != "mlp" and not space.is_image:
+        raise UsageError(f"kind={kind} needs images, and x has shape {space.shape}: use kind=mlp or kind=auto")
+    if kind != "mlp" and not hidden_channels:
+        raise UsageError(f"kind={kind} needs at least one stage: give hidden_channels, such as [32,64]")
     return kind
 
 
