@@ -2,6 +2,7 @@
 
 import json
 import os
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -107,8 +108,9 @@ def test_the_grid_shows_the_means_of_the_samples_in_the_file():
         def picture(self, n, y=None):
             return torch.rand(n, 1, 1, 1) * 8 + torch.zeros(n, 1, 4, 4)
 
-    x = sampling._drawn(Means(space((1, 4, 4), levels=17)).sample, 7, None, 3, 0)
-    means = sampling._drawn(Means(space((1, 4, 4), levels=17)).picture, 5, None, 3, 0, of=7)
+    model = Means(space((1, 4, 4), levels=17))
+    x = sampling._in_batches(partial(sampling._samples, model, None), 7, 3, 0)
+    means = sampling._in_batches(partial(sampling._samples, model, None, drawn=model.picture), 7, 3, 0, first=5)
     assert (x[:5].float() - means).abs().max() <= 1.5
     assert len(means.unique()) == 5
 
@@ -222,7 +224,8 @@ def test_numbers_and_how_they_were_measured(run):
     assert files(done.folder) == ["metrics.json"]
     report = json.loads((done.folder / "metrics.json").read_text())
     assert set(report) == {"metrics", "standard_error", "protocol", "unavailable"}
-    assert set(report["metrics"]) == {"nll", "elbo", "bits_per_dim"} and not report["unavailable"]
+    assert set(report["metrics"]) == {"nll", "elbo", "bits_per_dim"}
+    assert set(report["unavailable"]) == {"nats_per_token", "entropy_gap"}  # of text; where the density is known
     assert report["protocol"]["nll"] == {
         "split": "test", "n": 120, "binarize": "dynamic", "weights": "raw", "seed": 3, "conditional": True,
         "kind": "importance", "draws": 5,
@@ -280,7 +283,8 @@ def completing(monkeypatch, model, dataset=None):
     monkeypatch.setattr(sampling, "load", lambda *args, **kwargs: loaded)
     monkeypatch.setattr("gentool.commands.prompts.dataset_of", lambda *args: dataset)
     defaults = {"ckpt": None, "which": None, "weights": None, "sampler": {}, "dataset": {}, "seed": 0, "n": 4,
-                "y": None, "batch_size": 3, "images": False, "prompt": None, "complete": None}  # fmt: skip
+                "y": None, "batch_size": 3, "images": False, "prompt": None, "length": None,
+                "complete": None}  # fmt: skip
     device = SimpleNamespace(torch=torch.device("cpu"))
     return lambda **words: sample(**{**defaults, "device": device, **words})
 
@@ -290,9 +294,9 @@ def test_prompts_begin_texts(monkeypatch, tmp_path):
     folder = draw(prompt="ab", out=str(tmp_path))
     assert files(folder) == ["samples.npz", "samples.png", "samples.txt"]
     assert (folder / "samples.txt").read_text().startswith("=== sample 0 ===\nab\n\n\n\n\n=== sample 1")
-    for prompt, says in [("abc", "'c'"), ("abababa", "7 symbols")]:
+    for prompt, length, says in [("abc", None, "'c'"), ("ababab", 5, "length=5: the prompt alone has 6 tokens")]:
         with pytest.raises(UsageError, match=says):
-            draw(prompt=prompt, out=None)
+            draw(prompt=prompt, length=length, out=None)
     with pytest.raises(UsageError, match="no images"):
         draw(complete="top", out=None)
 

@@ -1,4 +1,4 @@
-"""What `sample` is told before it draws: the beginning of a text, or a part of test images."""
+"""What `sample` is told before it draws: a part of test images."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -33,38 +33,6 @@ class Task:
     def shown(self) -> Tensor:
         """Return x on the CPU as floats, grey where it is unknown."""
         return torch.where(self.known, self.x.float(), self.middle).cpu()
-
-
-def prompt_task(space: DataSpace, prompt: str, n: int, device: torch.device) -> Task:
-    """Return n texts that begin with a prompt.
-
-    Args:
-        space: of text.
-        prompt: what each begins with.
-        n: number of texts.
-        device: where they shall be.
-
-    Returns:
-        Texts of which the prompt alone is known.
-
-    Raises:
-        UsageError: if the data is no text, the prompt is too long, or a symbol is unknown.
-    """
-    if not space.vocabulary:
-        raise UsageError(
-            f"prompt={prompt}: the model's data is no text; for images there is complete=top|left|mask.png"
-        )
-    if len(prompt) > space.dims:
-        raise UsageError(f"prompt: {len(prompt)} symbols; the model's texts have {space.dims}")
-    numbers = {symbol: i for i, symbol in enumerate(space.vocabulary)}
-    for symbol in prompt:
-        if symbol not in numbers:
-            raise UsageError(f"prompt: the data has no {symbol!r}; {nearest(symbol, space.vocabulary)}")
-    x = torch.zeros(n, space.dims, dtype=space.dtype)
-    x[:, : len(prompt)] = torch.tensor([numbers[symbol] for symbol in prompt], dtype=space.dtype)
-    known = torch.zeros(n, space.dims, dtype=torch.bool)
-    known[:, : len(prompt)] = True
-    return Task(x.to(device), known.to(device), None, 0.0)
 
 
 def image_task(

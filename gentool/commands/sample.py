@@ -1,7 +1,9 @@
 """Draw samples of a model."""
 
-from collections.abc import Callable, Mapping
-from math import sqrt
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from math import prod, sqrt
 from pathlib import Path
 from typing import Any, Literal
 
@@ -9,14 +11,16 @@ import torch
 from pydantic import NonNegativeInt, PositiveInt
 from torch import Tensor
 
-from gentool.commands.prompts import Task, image_task, prompt_task
+from gentool.commands.prompts import Task, image_task
 from gentool.commands.reader import Output, announce
+from gentool.commands.texts import beginning, written_on
 from gentool.device import Device
 from gentool.errors import Unavailable, UsageError
 from gentool.models.base import Completes, GenerativeModel
 from gentool.plots.grids import single
 from gentool.plots.pictures import SHOWN, draw_examples
 from gentool.space import DataSpace
+from gentool.training.console import number
 from gentool.training.rng import fork
 from gentool.training.runs import load
 
@@ -36,9 +40,10 @@ def sample(
     batch_size: PositiveInt,
     images: bool,
     prompt: str | None,
+    length: PositiveInt | None,
     complete: str | None,
 ) -> Path:
-    """Draw n samples: `samples.png`, `samples.npz` and, where asked for, `images/*.png` or `samples.txt`.
+    """Draw n samples: `samples.png`, `samples.npz`, of text `samples.txt`, and where asked for `images/*.png`.
 
     Args:
         ckpt: a checkpoint or a run; None: the newest finished run.
@@ -54,6 +59,7 @@ def sample(
         batch_size: samples drawn at once.
         images: whether each sample becomes a file.
         prompt: what a text begins with.
+        length: tokens of each text; None: as many as the model sees at once.
         complete: what is known of test images: top, left, or a mask file.
 
     Returns:
@@ -68,32 +74,47 @@ def sample(
         weights=weights,
         device=device,
         sampler=sampler,
-        needs=Completes if prompt is not None or complete is not None else None,
+        needs=None if [prompt, length, complete] == [None] * 3 else Completes,
     )
     model, space = loaded.model, loaded.model.space
     if images and not space.is_image:
         raise UsageError(f"images=true: samples of shape {space.shape} are no images; see samples.npz")
-    if prompt is not None and complete is not None:
-        raise UsageError("prompt and complete exclude each other: a prompt is for text, complete for images")
+    is_written = prompt is not None or length is not None
+    if is_written and complete is not None:
+        raise UsageError("prompt and length are for text, complete is for images: they exclude each other")
     labels = _labels(model, n, y, seed)
     announce(loaded)
+    task, draw = None, partial(_samples, model, labels)
+    if complete is not None:
+        task = image_task(loaded, dataset, device.torch, complete, n, seed)
+        n, labels = len(task.x), task.y if y is None or labels is None else labels[: len(task.x)]
+        draw = partial(_completed, model, task, labels)
+    elif is_written:
+        begun, tokens = beginning(space, prompt, length, n)
+        draw = partial(_written, model, begun.to(device.torch), tokens)
+    started = time.perf_counter()
+    x = _in_batches(draw, n, batch_size, seed)
+    seconds = time.perf_counter() - started
     output = Output()
-    if prompt is None and complete is None:
-        x = _draw_all(model, labels, n, y, batch_size, seed, output, loaded.name)
+    output.npz("samples.npz", x=x, y=labels, known=None if task is None else task.known)
+    if task is not None:
+        pairs = torch.stack([task.shown(), x.float().cpu()], dim=1).flatten(0, 1)
+        output.png(
+            "samples.png", draw_examples(pairs, space, title="completed", columns=2 * max(1, round(sqrt(n / 2))))
+        )
     else:
-        if prompt is not None:
-            task = prompt_task(space, prompt, n, device.torch)
-        else:
-            task = image_task(loaded, dataset, device.torch, str(complete), n, seed)
-            labels = task.y if y is None or labels is None else labels[: len(task.x)]
-        x = _complete_all(model, task, labels, batch_size, seed, output)
-    space.check(x)
+        # Points keep their noise: the mean of p(x | z) would show a thinner cloud than the model's.
+        means = partial(_samples, model, labels, drawn=model.picture)
+        shown = _in_batches(means, n, batch_size, seed, first=SHOWN) if space.is_image else x
+        columns = len(y) if isinstance(y, list) and 1 < len(y) <= n else None
+        title = f"{n} samples of {loaded.name}"
+        output.png("samples.png", draw_examples(shown, space, labels, title=title, columns=columns))
     if images:
         for i, image in enumerate(x):
             output.png(f"images/{i:0{len(str(n - 1))}d}.png", single(image, space))
     if space.vocabulary:
-        output.text("samples.txt", _text(x, space))
-    print(f"{len(x)} samples, seed {seed}" + ("" if y is None else f", y={y}"))
+        output.text("samples.txt", _numbered(space.texts(x)))
+    print(f"{n} samples, seed {seed}" + ("" if y is None else f", y={y}") + f": {_rate(x, space, seconds)}")
     return output.write("sample", loaded, out)
 
 
@@ -116,83 +137,64 @@ def _labels(model: GenerativeModel, n: int, y: int | list[int] | None, seed: int
     return torch.tensor([wanted[i % len(wanted)] for i in range(n)], device=device)
 
 
-def _drawn(
-    draw: Callable[[int, Tensor | None], Tensor],
-    n: int,
-    y: Tensor | None,
-    batch_size: int,
-    seed: int,
-    *,
-    of: int | None = None,
+def _in_batches(
+    draw: Callable[[slice], Tensor], n: int, batch_size: int, seed: int, *, first: int | None = None
 ) -> Tensor:
     """Draw batch after batch, each under a random state of its own, so a picture shows the samples of the file.
 
     Args:
-        draw: `sample` or `picture` of a model.
-        n: how many of the first are wanted.
-        y: (of,) labels, or None.
-        batch_size: samples drawn at once.
-        seed: of the samples.
-        of: how many there are in all, which fixes the size of the last batch; None: n.
+        draw: makes the examples of a slice of 0..n-1.
+        n: how many there are in all.
+        batch_size: examples drawn at once.
+        seed: of the examples.
+        first: how many of the first are wanted; None: all.
 
     Returns:
-        (n, *space.shape).
+        (n, …), or (first, …).
     """
     drawn: list[Tensor] = []
-    total = of or n
-    for start in range(0, n, batch_size):
-        size = min(batch_size, total - start)
+    wanted = min(first or n, n)
+    for start in range(0, wanted, batch_size):
         with fork(seed, start), torch.no_grad():
-            drawn.append(draw(size, None if y is None else y[start : start + size]))
-    return torch.cat(drawn)[:n]
+            drawn.append(draw(slice(start, min(start + batch_size, n))))
+    return torch.cat(drawn)[:wanted]
 
 
-def _draw_all(
+def _samples(
     model: GenerativeModel,
     labels: Tensor | None,
-    n: int,
-    y: int | list[int] | None,
-    batch_size: int,
-    seed: int,
-    output: Output,
-    name: str,
+    part: slice,
+    drawn: Callable[[int, Tensor | None], Tensor] | None = None,
 ) -> Tensor:
-    """Draw the samples and their picture, and return the samples."""
-    space = model.space
-    x = _drawn(model.sample, n, labels, batch_size, seed)
-    output.npz("samples.npz", x=x, y=labels)
-    # Points keep their noise: the mean of p(x | z) would show a thinner cloud than the model's.
-    shown = x if space.is_points else _drawn(model.picture, min(n, SHOWN), labels, batch_size, seed, of=n)
-    columns = len(y) if isinstance(y, list) and 1 < len(y) <= n else None
-    output.png("samples.png", draw_examples(shown, space, labels, title=f"{n} samples of {name}", columns=columns))
+    """Draw samples, or what else `drawn` draws of the model."""
+    x = (drawn or model.sample)(part.stop - part.start, None if labels is None else labels[part])
+    if drawn is None:
+        model.space.check(x)
     return x
 
 
-def _complete_all(
-    model: GenerativeModel, task: Task, labels: Tensor | None, batch_size: int, seed: int, output: Output
-) -> Tensor:
-    """Fill in what is unknown, set what was known beside it, and return the whole."""
+def _completed(model: GenerativeModel, task: Task, labels: Tensor | None, part: slice) -> Tensor:
+    """Fill in what is unknown, beside what was known."""
     assert isinstance(model, Completes)
-    drawn: list[Tensor] = []
-    for start in range(0, len(task.x), batch_size):
-        part = slice(start, start + batch_size)
-        with fork(seed, start), torch.no_grad():
-            drawn.append(model.complete(task.x[part], task.known[part], None if labels is None else labels[part]))
-    x = torch.cat(drawn)
-    output.npz("samples.npz", x=x, y=labels, known=task.known)
-    space = model.space
-    shown = torch.stack([task.shown(), x.float().cpu()], dim=1).flatten(0, 1) if space.is_image else x
-    columns = _pairs(len(x)) if space.is_image else None
-    output.png("samples.png", draw_examples(shown, space, title="completed", columns=columns))
+    x = model.complete(task.x[part], task.known[part], None if labels is None else labels[part])
+    model.space.check(x)
     return x
 
 
-def _pairs(n: int) -> int:
-    """Columns of a grid of n pairs, each pair side by side."""
-    return 2 * max(1, round(sqrt(n / 2)))
+def _written(model: GenerativeModel, begun: Tensor, tokens: int, part: slice) -> Tensor:
+    """Write texts on."""
+    assert isinstance(model, Completes)
+    return written_on(model, model.space, begun[part], tokens)
 
 
-def _text(x: Tensor, space: DataSpace) -> str:
+def _rate(x: Tensor, space: DataSpace, seconds: float) -> str:
+    """Say how fast the samples were drawn; of text in tokens, of images in pixels too."""
+    each, unit = (x.shape[1], "tokens") if space.vocabulary else (prod(space.shape[1:]), "pixels")
+    rate = len(x) / max(seconds, 1e-9)
+    inner = f", {number(round(rate * each))} {unit}/s" if space.vocabulary or space.is_image else ""
+    return f"{number(rate)} samples/s{inner}"
+
+
+def _numbered(texts: Sequence[str]) -> str:
     """Return texts one below the other, each under a numbered line."""
-    lines = ["".join(space.vocabulary[int(symbol)] for symbol in row) for row in x.cpu()]
-    return "".join(f"=== sample {i} ===\n{line}\n" for i, line in enumerate(lines))
+    return "".join(f"=== sample {i} ===\n{text}\n" for i, text in enumerate(texts))

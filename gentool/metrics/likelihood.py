@@ -123,3 +123,27 @@ def _density(evaluation: Evaluation) -> Density:
     if evaluation.density is None:
         raise Unavailable("the density this data was drawn from is not known")
     return evaluation.density
+
+
+class NatsPerToken:
+    """-log p(x) / length, of text: the mean over all tokens of the split, each counted once.
+
+    Windows lie end to end, and the first tokens of each are predicted from the few before them in it: longer windows
+    give smaller values.
+
+    Args:
+        draws: importance samples of each window.
+    """
+
+    def __init__(self, *, draws: PositiveInt) -> None:
+        self.draws = draws
+
+    def __call__(self, evaluation: Evaluation) -> Result:
+        """Measure; see `Metric`."""
+        space = evaluation.model.space
+        if not space.vocabulary:
+            raise Unavailable("tokens are of text, and this data is none")
+        nll = NegativeLogLikelihood(draws=self.draws)(evaluation)
+        error = None if nll.standard_error is None else nll.standard_error / space.dims
+        protocol = {**nll.protocol, "tokens": evaluation.n * space.dims, "context": space.dims}
+        return Result(nll.value / space.dims, error, protocol)

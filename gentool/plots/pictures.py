@@ -4,6 +4,8 @@ from torch import Tensor
 
 from gentool.plots.grids import Pixels, make_grid
 from gentool.plots.points import draw_points
+from gentool.plots.texts import SHOWN as TEXTS
+from gentool.plots.texts import draw_texts
 from gentool.space import DataSpace
 
 SHOWN = 400
@@ -13,7 +15,7 @@ SHOWN = 400
 def draw_examples(
     x: Tensor, space: DataSpace, y: Tensor | None = None, *, title: str, columns: int | None = None
 ) -> Pixels:
-    """Draw examples: a scatter of points, a grid of images (the first 400), strips of anything else.
+    """Draw examples: a scatter of points, a grid of images (the first 400), a page of texts, strips of anything else.
 
     Args:
         x: (n, *space.shape) in data space, integers or means.
@@ -27,4 +29,6 @@ def draw_examples(
     """
     if space.is_points:
         return draw_points(x, space, y, title=title)
+    if space.vocabulary:
+        return draw_texts(space.texts(x[:TEXTS]))
     return make_grid(x[:SHOWN], space, columns=columns or (None if space.is_image else 1))
