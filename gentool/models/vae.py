@@ -1,12 +1,12 @@
-"""Variational autoencoders: an amortised posterior over a Gaussian latent, trained on a bound of log p(x)."""
+"""Variational autoencoders: a Gaussian posterior over a latent, trained on a bound of log p(x)."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
 from math import log
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Literal
 
 import torch
-from pydantic import Field, NonNegativeFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt
 from torch import Tensor
 from typing_extensions import TypedDict
 
@@ -14,12 +14,14 @@ from gentool.batch import Batch
 from gentool.errors import UsageError
 from gentool.models.base import GenerativeModel, Loss, Metrics, Minimizer, Pass
 from gentool.nn import Network
-from gentool.probability import gaussians
+from gentool.probability import priors
+from gentool.probability.ascent import refine
 from gentool.probability.likelihoods import Name, Sigma, likelihood_for
+from gentool.probability.per_example import PerExample
+from gentool.probability.posterior import Posterior, summary
 from gentool.space import DataSpace
 
 CHUNK = 2**21  # decoder outputs held at a time while `log_prob` draws: 8 MB, so that memory does not grow with draws
-ACTIVE = 0.01  # variance over the data of a latent's posterior mean from which the latent is active (Burda et al.)
 
 
 class Sampler(TypedDict):
@@ -28,37 +30,34 @@ class Sampler(TypedDict):
     Attributes:
         mean: pictures show the mean of p(x | z) instead of a draw.
         temperature: standard deviation of the prior that z is drawn from; 1 is the model's own.
+        steps: natural-gradient steps that each example's own q(z | x) is given wherever one is asked for.
     """
 
     mean: bool
     temperature: NonNegativeFloat
-
-
-class Posterior(NamedTuple):
-    """q(z | x) = N(mu, exp(log_var)), each (batch, latent_dim)."""
-
-    mu: Tensor
-    log_var: Tensor
+    steps: NonNegativeInt
 
 
 class VAE(GenerativeModel):
-    """p(x) = ∫ N(z; 0, 1) p(x | z) dz, with q(z | x) = N(mu(x), sigma²(x)).
+    """p(x) = ∫ p(z) p(x | z) dz, with q(z | x) = N(mu(x), sigma²(x)).
 
-    One draw: total = -E_q[log p(x | z)] + beta sum_j max(free_bits, KL_j), the KL in closed form. k draws:
-    total = -log (1/k) sum_i p(x | z_i) (p(z_i) / q(z_i | x))^beta. Free bits are per example, so that the objective of
-    validation is the one of training.
+    One draw: total = -E_q[log p(x | z)] + beta sum_j max(free_bits, KL_j), the KL to a standard normal prior in closed
+    form, to a mixture by the draw. k draws: total = -log (1/k) sum_i p(x | z_i) (p(z_i) / q(z_i | x))^beta. Free bits
+    are per example, so that the objective of validation is the one of training.
 
     Args:
         space: the data's facts.
         latent_dim: dimensions of z.
         likelihood: p(x | z); auto fits the data.
         sigma: scale of a Gaussian or logistic likelihood; see `probability.likelihoods`.
+        prior: p(z): a standard normal, or a mixture of Gaussians that is learned.
+        components: Gaussians of a mixture prior.
         beta: weight of the KL at the end of its warm-up.
         kl_warm_up: share of the planned steps over which the KL's weight rises linearly from 0.
         free_bits: nats a latent dimension that cost nothing.
         draws: draws of z an example in training; 1 is the ELBO, more the importance-weighted bound.
         conditional: whether p(x | z, y) and q(z | x, y) see the label.
-        encoder: makes the posterior's network: (space, outputs, classes) -> Network.
+        encoder: makes the posterior's network: (space, outputs, classes) -> Network, or a table of the posteriors.
         decoder: makes the likelihood's network: (space, inputs, outputs_per_dim, classes) -> Network.
         sampler: defaults of sampling.
 
@@ -78,12 +77,14 @@ class VAE(GenerativeModel):
         latent_dim: PositiveInt,
         likelihood: Name,
         sigma: Sigma,
+        prior: priors.Name,
+        components: PositiveInt,
         beta: NonNegativeFloat,
         kl_warm_up: Annotated[float, Field(ge=0, le=1)],
         free_bits: NonNegativeFloat,
         draws: PositiveInt,
         conditional: bool,
-        encoder: Callable[..., Network],
+        encoder: Callable[..., Network | PerExample],
         decoder: Callable[..., Network],
         sampler: Sampler,
     ) -> None:
@@ -92,6 +93,10 @@ class VAE(GenerativeModel):
             raise UsageError("model.conditional=true needs data with classes, and this has none")
         if free_bits and draws > 1:
             raise UsageError(f"model.free_bits={free_bits} needs model.draws=1: the {draws}-draw bound has no KL term")
+        if free_bits and prior == "mixture":
+            raise UsageError(
+                f"model.free_bits={free_bits} needs model.prior=normal: of a mixture no dimension has a KL"
+            )
         self.latent_dim = latent_dim
         self.beta, self.kl_warm_up, self.free_bits, self.draws = beta, kl_warm_up, free_bits, draws
         self.conditional = conditional
@@ -99,51 +104,64 @@ class VAE(GenerativeModel):
         self.observation = likelihood_for(space, likelihood, sigma)
         self.encoder = encoder(space, 2 * latent_dim, classes)
         self.decoder = decoder(space, latent_dim, self.observation.outputs_per_dim, classes)
+        self.prior = priors.prior_for(prior, latent_dim, components)
         self.register_buffer("start", self.observation.start(), persistent=False)
 
     def train_step(self, batches: Iterator[Batch], optimizers: Minimizer) -> Metrics:
         """Take one step down the bound, with the KL's weight of this step."""
         beta = self._annealed(optimizers.step, optimizers.steps)
-        return optimizers.minimize("model", partial(self.loss, beta=beta), batches)
+        progress = optimizers.step / optimizers.steps
+        return optimizers.minimize("model", partial(self.loss, beta=beta, progress=progress), batches)
 
-    def loss(self, batch: Batch, beta: float) -> Loss:
-        """Return the negative bound and what it is made of.
+    def loss(self, batch: Batch, beta: float, progress: float = 0.0) -> Loss:
+        """Return the negative bound and what it is made of; a table of posteriors moves its rows on the way.
 
         Args:
             batch: the examples.
             beta: weight of the KL.
+            progress: share of the training done, 0 to 1: a table's steps get smaller.
 
         Returns:
             total; and the terms reconstruction (mean log p(x | z)), kl, elbo = reconstruction - kl, and beta.
         """
-        cost, reconstruction, kl = self._costs(batch, beta)
+        y = batch.y if self.conditional else None
+        if isinstance(self.encoder, PerExample):
+            q = self.encoder.visit(batch.index, self._log_joint(batch.x, y, beta), progress, beta)
+        else:
+            q = self._encoded(batch.x, y)
+        cost, reconstruction, kl = self._costs(batch.x, y, q, beta)
         reconstruction, kl = reconstruction.detach().mean(), kl.detach().sum(1).mean()
         elbo, weight = reconstruction - kl, torch.full_like(kl, beta)
         return Loss(cost.mean(), {"reconstruction": reconstruction, "kl": kl, "elbo": elbo, "beta": weight})
 
     def objective(self, batch: Batch) -> Tensor:
-        """Return (batch,) nats: the training loss of each example with the KL's final weight."""
-        return self._costs(batch, self.beta)[0]
+        """Return (batch,) nats: the training loss of each example, as a new one, with the KL's final weight."""
+        y = batch.y if self.conditional else None
+        return self._costs(batch.x, y, self._posterior(batch.x, y), self.beta)[0]
 
     def _annealed(self, step: int, steps: int) -> float:
         warm = self.kl_warm_up * steps
         return self.beta * min(1.0, step / warm) if warm else self.beta
 
-    def _costs(self, batch: Batch, beta: float) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the negative bound (batch,), log p(x | z) (batch,) and the KL (batch, latent_dim)."""
-        y = batch.y if self.conditional else None
-        q = self._posterior(batch.x, y)
-        kl = gaussians.kl(q.mu, q.log_var)
+    def _costs(self, x: Tensor, y: Tensor | None, q: Posterior, beta: float) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the negative bound (batch,), log p(x | z) (batch,) and the KL (batch, latent_dim or 1)."""
+        z = self._draw(q, self.draws)
+        log_p_x, kl = self._reconstruction(x, z, y), self.prior.kl(*q, z)
         if self.draws == 1:
-            log_p_x = self._reconstruction(batch.x, self._draw(q, 1), y)[0]
             charged = kl.clamp(min=self.free_bits) if self.free_bits else kl
-            return beta * charged.sum(1) - log_p_x, log_p_x, kl
-        log_p_x, log_ratio = self._weights(batch.x, y, q, self.draws)
-        bound = (log_p_x + beta * log_ratio).logsumexp(0) - log(self.draws)
+            return beta * charged.sum(1) - log_p_x[0], log_p_x[0], kl
+        bound = (log_p_x + beta * (self.prior.log_prob(z) - q.log_prob(z))).logsumexp(0) - log(self.draws)
         return -bound, log_p_x.mean(0), kl
 
-    def _posterior(self, x: Tensor, y: Tensor | None) -> Posterior:
+    def _encoded(self, x: Tensor, y: Tensor | None) -> Posterior:
         return Posterior(*self.encoder(self.space.standardise(x), y).chunk(2, 1))
+
+    def _posterior(self, x: Tensor, y: Tensor | None) -> Posterior:
+        """Return q(z | x), the sampler's steps further than the encoder says."""
+        return refine(self._log_joint(x, y), self._encoded(x, y), self.sampler["steps"])
+
+    def _log_joint(self, x: Tensor, y: Tensor | None, beta: float = 1.0) -> Callable[[Tensor], Tensor]:
+        return lambda z: self._reconstruction(x, z, y) + beta * self.prior.log_prob(z)
 
     def _draw(self, q: Posterior, draws: int) -> Tensor:
         """Draw z = mu + sigma eps: (draws, batch, latent_dim)."""
@@ -159,8 +177,7 @@ class VAE(GenerativeModel):
     def _weights(self, x: Tensor, y: Tensor | None, q: Posterior, draws: int) -> tuple[Tensor, Tensor]:
         """Return log p(x | z) and log p(z) - log q(z | x) at fresh draws, each (draws, batch)."""
         z = self._draw(q, draws)
-        log_ratio = gaussians.log_density(z, 0.0, 0.0) - gaussians.log_density(z, q.mu, 0.5 * q.log_var)
-        return self._reconstruction(x, z, y), log_ratio.sum(2)
+        return self._reconstruction(x, z, y), self.prior.log_prob(z) - q.log_prob(z)
 
     @torch.no_grad()
     def log_prob(self, x: Tensor, y: Tensor | None = None, *, draws: int = 1) -> Tensor:
@@ -174,17 +191,16 @@ class VAE(GenerativeModel):
         Returns:
             (batch,) nats.
         """
-        if not self.conditional:
-            return self._bound(x, None, draws)
-        if y is not None:
-            return self._bound(x, y, draws)
+        if not self.conditional or y is not None:
+            return self._bound(x, y if self.conditional else None, draws)
         log_p_y = self.space.frequencies.to(x.device).log()
         bounds = [self._bound(x, label, draws) + log_p_y[c] for c, label in enumerate(self._each_label(x))]
         return torch.stack(bounds).logsumexp(0)
 
     def _bound(self, x: Tensor, y: Tensor | None, draws: int) -> Tensor:
         q = self._posterior(x, y)
-        chunk = max(1, CHUNK // (x.shape[0] * self.space.dims * self.observation.outputs_per_dim))
+        wide = max(self.space.dims * self.observation.outputs_per_dim, self.prior.components * self.latent_dim)
+        chunk = max(1, CHUNK // (x.shape[0] * wide))
         total = torch.full_like(q.mu[:, 0], -torch.inf)
         for start in range(0, draws, chunk):
             log_p_x, log_ratio = self._weights(x, y, q, min(chunk, draws - start))
@@ -192,37 +208,31 @@ class VAE(GenerativeModel):
         return total - log(draws)
 
     @torch.no_grad()
-    def report(self, data: Pass) -> Metrics:
-        """Return what one pass measures, each a mean over examples, at weight 1 of the KL.
+    def elbo(self, x: Tensor, y: Tensor | None = None, *, draws: int = 1, steps: int = 0) -> Tensor:
+        """Return (batch,) nats: E_q log p(x | z) - KL(q || p(z)), the expectation over `draws`; y as in `encode`.
 
-        Args:
-            data: one pass over a split.
-
-        Returns:
-            reconstruction, kl and elbo = reconstruction - kl (nats), kl_per_dim (latent_dim,) nats, active_units (how
-            many latents' posterior means have a variance above 0.01), and of integer levels bits_per_dim of the ELBO.
+        `steps` natural-gradient steps of each example's own mu and log_var first bring q(z | x) closer to p(z | x).
         """
-        seen = 0
-        zero = torch.zeros(self.latent_dim, device=next(self.parameters()).device)
-        reconstruction, kl, mean, spread = zero[0], zero, zero, zero
-        for batch in data():
+        y = self._known_labels(x, y)
+        q = refine(self._log_joint(x, y), self._posterior(x, y), steps)
+        bounds = [self._terms(x, y, q) for _ in range(draws)]
+        return torch.stack([log_p_x - kl.sum(1) for log_p_x, kl in bounds]).mean(0)
+
+    def _terms(self, x: Tensor, y: Tensor | None, q: Posterior) -> tuple[Tensor, Tensor]:
+        """Return log p(x | z) (batch,) at one draw, and the KL (batch, latent_dim or 1)."""
+        z = self._draw(q, 1)
+        return self._reconstruction(x, z, y)[0], self.prior.kl(*q, z)
+
+    @torch.no_grad()
+    def report(self, data: Pass) -> Metrics:
+        """Return what one pass over a split measures, at weight 1 of the KL; see `probability.posterior.summary`."""
+
+        def measured(batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
             y = batch.y if self.conditional else None
-            q, new = self._posterior(batch.x, y), len(batch.x)
-            reconstruction = reconstruction + self._reconstruction(batch.x, self._draw(q, 1), y).sum()
-            kl = kl + gaussians.kl(q.mu, q.log_var).sum(0)
-            # Chan's update of mean and sum of squares: exact in fp32, however many examples there are.
-            shift = q.mu.mean(0) - mean
-            spread = spread + q.mu.var(0, correction=0) * new + shift**2 * (seen * new / (seen + new))
-            mean = mean + shift * (new / (seen + new))
-            seen += new
-        if not seen:
-            return {}
-        reconstruction, kl = reconstruction / seen, kl / seen
-        elbo = reconstruction - kl.sum()
-        found = {"reconstruction": reconstruction, "kl": kl.sum(), "elbo": elbo, "kl_per_dim": kl}
-        if self.space.levels is not None:
-            found["bits_per_dim"] = -elbo / (self.space.dims * log(2))
-        return {**found, "active_units": (spread / seen > ACTIVE).sum()}
+            q = self._posterior(batch.x, y)
+            return *self._terms(batch.x, y, q), q.mu
+
+        return summary(map(measured, data()), self.space)
 
     @torch.no_grad()
     def sample(self, n: int, y: Tensor | None = None) -> Tensor:
@@ -235,35 +245,19 @@ class VAE(GenerativeModel):
         outputs = self._prior_outputs(n, y)
         return self.observation.mean(outputs) if self.sampler["mean"] else self.observation.sample(outputs)
 
+    @torch.no_grad()
     def sample_latent(self, n: int) -> Tensor:
         """Draw (n, latent_dim) from the prior at the sampler's temperature."""
-        eps = torch.randn(n, self.latent_dim, device=next(self.parameters()).device)
-        return eps * float(self.sampler["temperature"])
+        return self.prior.sample(n, float(self.sampler["temperature"]), next(self.parameters()).device)
 
     @torch.no_grad()
     def decode(self, z: Tensor, y: Tensor | None = None) -> Tensor:
-        """Return the mean of p(x | z).
-
-        Args:
-            z: (n, latent_dim).
-            y: (n,) labels of a conditional model; None draws them by their training frequency.
-
-        Returns:
-            (n, *space.shape) float, in data space.
-        """
+        """Return (n, *space.shape) float, the mean of p(x | z); y=None of a conditional model draws labels."""
         return self.observation.mean(self._outputs(z, self._prior_labels(len(z), y)))
 
     @torch.no_grad()
     def encode(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        """Return the posterior's mean.
-
-        Args:
-            x: (batch, *space.shape), in data space.
-            y: (batch,) labels of a conditional model; None takes those of `infer_labels`.
-
-        Returns:
-            (batch, latent_dim).
-        """
+        """Return (batch, latent_dim), the posterior's mean; y=None of a conditional model takes `infer_labels`."""
         return self._posterior(x, self._known_labels(x, y)).mu
 
     @torch.no_grad()
@@ -278,7 +272,8 @@ class VAE(GenerativeModel):
         scores = []
         for label in self._each_label(x):
             q = self._posterior(x, label)
-            scores.append(self._reconstruction(x, q.mu[None], label)[0] - gaussians.kl(q.mu, q.log_var).sum(1))
+            z = q.mu.unsqueeze(0)
+            scores.append(self._reconstruction(x, z, label)[0] - self.prior.kl(*q, z).sum(1))
         return (torch.stack(scores, 1) + self.space.frequencies.to(x.device).log()).argmax(1)
 
     def _each_label(self, x: Tensor) -> Iterator[Tensor]:

@@ -27,7 +27,9 @@ def linear_gaussian() -> tuple[VAE, torch.distributions.MultivariateNormal]:
         conditional=False,
         encoder=lambda *args: encoder(*args, **options),
         decoder=lambda *args: decoder(*args, **options),
-        sampler={"mean": True, "temperature": 1.0},
+        prior="normal",
+        components=1,
+        sampler={"mean": True, "temperature": 1.0, "steps": 0},
     )
     w = torch.tensor([[1.0, 0.5], [1.0, -0.5], [0.5, 0.0]])
     w[:, 1] -= w[:, 0] * (w[:, 0] @ w[:, 1]) / w[:, 0].square().sum()

@@ -18,6 +18,7 @@ from tests.laws.laws import Listener
 from tests.spaces import space
 
 BINARY = space((1, 4, 4), levels=2, classes=3)
+SAMPLER = {"mean": True, "temperature": 1.0, "steps": 0}
 NETWORK: dict[str, Any] = {"kind": "mlp", "hidden_features": [8], "hidden_channels": [4], "activation": "relu"}
 
 
@@ -33,7 +34,9 @@ def vae(where: DataSpace = BINARY, **options: Any) -> VAE:
         "conditional": False,
         "encoder": lambda *args: encoder(*args, **NETWORK),
         "decoder": lambda *args: decoder(*args, **NETWORK),
-        "sampler": {"mean": True, "temperature": 1.0},
+        "prior": "normal",
+        "components": 3,
+        "sampler": SAMPLER,
     }
     with fork(0):
         return VAE(where, **{**defaults, **options})
@@ -170,14 +173,14 @@ def test_likelihoods_and_their_sigmas(where, options, kind):
 
 
 def test_temperature_scales_the_prior():
-    model = vae(sampler={"mean": True, "temperature": 0.5})
+    model = vae(sampler={**SAMPLER, "temperature": 0.5})
     assert model.sample_latent(4000).std().item() == pytest.approx(0.5, abs=0.02)
-    cold = vae(sampler={"mean": True, "temperature": 0.0})
+    cold = vae(sampler={**SAMPLER, "temperature": 0.0})
     assert cold.picture(3).std(0).max() == 0
 
 
 def test_pictures_are_draws_where_the_sampler_says_so():
-    model = vae(sampler={"mean": False, "temperature": 1.0})
+    model = vae(sampler={**SAMPLER, "mean": False})
     with fork(0):
         x = model.sample(4)
     with fork(0):
