@@ -6,6 +6,12 @@ from torch import Tensor, nn
 from gentool.space import DataSpace
 
 
+def raster(space: DataSpace) -> Tensor:
+    """Return (dims,) int64 flat indices from first to last; of images row by row, the channels of a pixel together."""
+    flat = torch.arange(space.dims)
+    return flat.view(space.shape).permute(1, 2, 0).flatten() if space.is_image else flat
+
+
 class Sequence(nn.Module):
     """Inputs a_i = embed(x_{i-1}) + label(y), with a learned embed(x_{-1}), in the order the dimensions are drawn.
 
@@ -28,9 +34,7 @@ class Sequence(nn.Module):
         super().__init__()
         self.shape = space.shape
         self.takes_tokens = space.levels is not None
-        order = torch.arange(space.dims)
-        if space.is_image:
-            order = order.view(space.shape).permute(1, 2, 0).flatten()
+        order = raster(space)
         self.register_buffer("order", order, persistent=False)
         self.register_buffer("place", order.argsort(), persistent=False)
         self.embed = nn.Linear(1, features) if space.levels is None else nn.Embedding(space.levels, features)

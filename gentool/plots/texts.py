@@ -11,7 +11,7 @@ SHOWN = 6
 """Texts in one picture."""
 
 COLUMNS, LINES = 84, 14
-"""Symbols a line, and lines a text; what is longer is cut, so that pictures of one run have one size."""
+"""Symbols a line, and lines a text at most."""
 
 _LETTER, _LINE = 6.1, 13  # pixels of a monospaced symbol of 7.3 points
 
@@ -20,15 +20,16 @@ def draw_texts(texts: Sequence[str]) -> Pixels:
     """Write texts one below the other, a grey number before each.
 
     Args:
-        texts: the first `SHOWN` are shown.
+        texts: the first `SHOWN` are shown; what does not fit is cut, so that pictures of one run have one size.
 
     Returns:
-        (height, width, 3) uint8; the size depends on how many there are alone.
+        (height, width, 3) uint8.
     """
     from gentool.plots.figures import DATA, new_figure, render
 
     shown = texts[:SHOWN]
-    width, each = round(COLUMNS * _LETTER) + 60, (LINES + 1) * _LINE
+    room = min(LINES, 2 + max(map(len, texts), default=0) // 16)
+    width, each = round(COLUMNS * _LETTER) + 60, (room + 1) * _LINE
     height = each * len(shown) + 16
     figure = new_figure(width, height)
     style: dict[str, Any] = {
@@ -41,17 +42,17 @@ def draw_texts(texts: Sequence[str]) -> Pixels:
     for i, text in enumerate(shown):
         top = 1 - (8 + i * each) / height
         figure.text(12 / width, top, str(i), color=DATA, **style)
-        figure.text(40 / width, top, "\n".join(lines(text)), color="black", **style)
+        figure.text(40 / width, top, "\n".join(lines(text)[:room]), color="black", **style)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph")  # a symbol that the font lacks is shown as a box
         return render(figure)
 
 
 def lines(text: str) -> list[str]:
-    """Return the lines of a text as they are shown: broken at 84 symbols, the first 14, controls made visible."""
+    """Return the lines of a text as they are shown: broken at 84 symbols, controls made visible."""
     seen = (line.expandtabs(4).translate(_CONTROLS) for line in text.split("\n"))
     broken = [part for line in seen for part in (textwrap.wrap(line, COLUMNS, drop_whitespace=False) or [""])]
-    return broken[:LINES]
+    return broken
 
 
 _CONTROLS = {code: 0x2400 + code for code in range(32)} | {0x7F: 0x2421, 0xFFFD: 0xB7}
