@@ -6,6 +6,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
+from gentool.errors import UsageError
 from gentool.models.base import GenerativeModel
 
 
@@ -17,11 +18,16 @@ class Average:
     Args:
         model: the model whose weights are followed.
         decay: d, in (0, 1).
+
+    Raises:
+        UsageError: where the model has nothing to average.
     """
 
     def __init__(self, model: GenerativeModel, decay: float) -> None:
         self.decay = decay
         self.followed = [p for p in model.averaged() if p.requires_grad]
+        if not self.followed:
+            raise UsageError(f"trainer.ema={decay}: {type(model).__name__} has no weights that gradients move; set null")
         names = {id(p): name for name, p in model.named_parameters()}
         self.names = [names[id(p)] for p in self.followed]
         self.shadow = [p.detach().clone() for p in self.followed]
