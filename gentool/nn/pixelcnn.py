@@ -7,9 +7,9 @@ from pydantic import AfterValidator, NonNegativeInt, PositiveInt
 from torch import Tensor, nn
 
 from gentool.errors import UsageError
-from gentool.nn.blocks import OUTPUT_GAIN, one_hot
+from gentool.nn.blocks import OUTPUT_GAIN, gain, one_hot
 from gentool.nn.network import Network
-from gentool.nn.raster import Above, Block, Left, pointwise
+from gentool.nn.raster import Above, Block, Left, Raster
 from gentool.nn.raster_cache import RasterCache
 from gentool.space import DataSpace
 
@@ -115,9 +115,9 @@ class PixelCNN(nn.Module):
         pairs = self.colours * (self.colours - 1) // 2
         self.head = nn.Sequential(
             nn.ReLU(),
-            pointwise(channels, head_channels, 2**0.5),
+            Raster(channels, head_channels, (1, 1), gain("relu")),
             nn.ReLU(),
-            pointwise(head_channels, outputs_per_dim * (self.colours + pairs), OUTPUT_GAIN),
+            Raster(head_channels, outputs_per_dim * (self.colours + pairs), (1, 1), OUTPUT_GAIN),
         )
         order = torch.arange(space.dims).view(self.colours, -1).T.flatten()
         self.register_buffer("order", order, persistent=False)

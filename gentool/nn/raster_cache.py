@@ -1,6 +1,6 @@
-"""Drawing a gated PixelCNN's images at the cost of one pixel a pixel: rows of the vertical stack, pixels of the other."""
+"""A gated PixelCNN one pixel at a time: rows of the vertical stack are kept, and this row's pixels of the other."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor
@@ -28,7 +28,8 @@ class RowCache:
         self.above = like.new_zeros(n, channels, block.above.rows, width)
         self.columns = block.left.columns
         self.beside = like.new_zeros(n, width + self.columns - 1, channels)
-        self.to_v, self.to_h = block.biases(label)
+        biases: tuple[Tensor | None, Tensor | None] = block.biases(label)
+        self.to_v, self.to_h = biases
         # One matrix for the window, (columns channels, 2 channels), and one for the way back, as addmm takes them.
         self.left = block.left.weight[:, :, 0].permute(2, 1, 0).reshape(-1, 2 * channels).contiguous()
         self.mix = block.mix.weight[:, :, 0, 0].T.contiguous()
@@ -72,7 +73,7 @@ class RasterCache:
         # The image so far, with the margins that the first layer sees beyond its edges.
         self.image = like.new_zeros(n, above.in_channels, self.top + body.height, self.columns + body.width)
         self.pixel = like.new_zeros(n, body.colours)
-        self.blocks = [RowCache(block, n, body.width, label) for block in body.blocks]
+        self.blocks = [RowCache(cast(Block, block), n, body.width, label) for block in body.blocks]
         self.left = left.weight[:, :, 0].flatten(1).T.contiguous()
         self.offsets = body.place[1] + left.bias[:, None, None]
         self.outputs = like.new_zeros(0)
@@ -95,7 +96,7 @@ class RasterCache:
         if colour == 0:
             if column == 0:
                 self._row(row)
-            self.outputs = self._pixel(row, column).unflatten(1, (-1, self.body.outputs_per_dim))
+            self.outputs = self._pixel(row, column)
         outputs = self.outputs[:, colour]
         first = self.body.colours + colour * (colour - 1) // 2
         for earlier in range(colour):
@@ -115,4 +116,4 @@ class RasterCache:
         for block in self.blocks:
             h = block.pixel(h, column)
         outputs: Tensor = self.body.head(h[..., None, None])
-        return outputs.flatten(1)
+        return outputs.reshape(len(h), -1, self.body.outputs_per_dim)

@@ -161,7 +161,7 @@ def subjects(variant: str | None = None, *, having: str | None = None, of: type 
     found = []
     for name in MODELS:
         entry = TINY.get(name, {"data": []})
-        if (variant and variant not in entry) or (having and not hasattr(family(name), having)):
+        if not entry["data"] or (variant and variant not in entry) or (having and not hasattr(family(name), having)):
             continue
         if of is not None and not issubclass(family(name), of):
             continue
