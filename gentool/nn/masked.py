@@ -184,10 +184,10 @@ class MADE(nn.Module):
         position, degrees = self.position[mask], self.degrees[mask]
         layers = cast(list[MaskedLinear], list(self.layers))
         label = one_hot(y, self.classes, layers[0].weight) if self.classes and y is not None else None
-        dims = len(position)
+        dims, dtype = len(position), layers[0].weight.dtype
         return Progress(
-            x=torch.zeros(n, dims, device=device),
-            hidden=[torch.zeros(n, width, device=device) for width in self.widths],
+            x=torch.zeros(n, dims, device=device, dtype=dtype),
+            hidden=[torch.zeros(n, width, device=device, dtype=dtype) for width in self.widths],
             weights=[layer.weight * cut for layer, cut in zip(layers, self._cuts(mask), strict=True)],
             offsets=[layer.offset(n, label) for layer in layers],
             order=position.argsort().tolist(),
