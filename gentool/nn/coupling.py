@@ -1,6 +1,7 @@
 """Networks of couplings: features to features, or images to images of the same size; they start at zero."""
 
 from collections.abc import Sequence
+from math import sqrt
 
 from pydantic import NonNegativeInt, PositiveInt
 from torch import Tensor, nn
@@ -10,22 +11,28 @@ from gentool.nn.mlp import MLP
 
 
 class ConvCoupling(nn.Module):
-    """A 3x3 convolution, residual blocks, and a 3x3 convolution that starts at zero; no side shrinks.
+    """A 3x3 convolution, some of 1x1, and a 3x3 that starts at zero, with activations between; no side shrinks.
+
+    The last is divided by the root of how many products it sums: Adam moves every weight by the same first step from zero,
+    and a flow of dozens of couplings would leave the range of floats within ten of them.
 
     Args:
         inputs: channels in.
-        hidden_channels: channels of each convolution inside.
-        blocks: residual blocks.
+        hidden_channels: channels between.
+        pointwise_layers: how many 1x1 convolutions.
         outputs: channels out.
         classes: number of classes of the labels it is given; 0 for none.
         activation_name: the activation's name.
+
+    Reference: Glow: Generative Flow with Invertible 1x1 Convolutions, Diederik P. Kingma and Prafulla Dhariwal, 2018,
+        https://arxiv.org/abs/1807.03039
     """
 
     def __init__(
         self,
         inputs: int,
         hidden_channels: int,
-        blocks: int,
+        pointwise_layers: int,
         outputs: int,
         classes: int,
         activation_name: Activation,
@@ -33,9 +40,12 @@ class ConvCoupling(nn.Module):
         super().__init__()
         self.classes = classes
         self.first = conv(inputs, hidden_channels, 1, 1.0)
-        self.blocks = nn.ModuleList(_block(hidden_channels, activation_name) for _ in range(blocks))
-        self.last = nn.Sequential(activation(activation_name), conv(hidden_channels, outputs, 1, 0.0))
+        layers: list[nn.Module] = []
+        for _ in range(pointwise_layers):
+            layers += [activation(activation_name), _pointwise(hidden_channels, gain(activation_name))]
+        self.last = nn.Sequential(*layers, activation(activation_name), conv(hidden_channels, outputs, 1, 0.0))
         self.label = linear(classes, hidden_channels, 1.0) if classes else None
+        self.scale = 1 / sqrt(9 * hidden_channels)
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """Map (batch, inputs, h, w), and (batch,) labels where there are classes, to (batch, outputs, h, w)."""
@@ -43,18 +53,16 @@ class ConvCoupling(nn.Module):
         if self.label is not None:
             assert y is not None, "a network with classes needs labels"
             h = h + self.label(one_hot(y, self.classes, h))[:, :, None, None]
-        for block in self.blocks:
-            h = h + block(h)
-        out: Tensor = self.last(h)
+        out: Tensor = self.last(h) * self.scale
         return out
 
 
-def _block(channels: int, name: Activation) -> nn.Module:
-    mix = nn.Conv2d(channels, channels, 1)
-    nn.init.normal_(mix.weight, std=0.1 / channels**0.5)  # a block starts small: the sum keeps its scale
-    assert mix.bias is not None
-    nn.init.zeros_(mix.bias)
-    return nn.Sequential(activation(name), conv(channels, channels, 1, gain(name)), activation(name), mix)
+def _pointwise(channels: int, gain: float) -> nn.Conv2d:
+    layer = nn.Conv2d(channels, channels, 1)
+    nn.init.normal_(layer.weight, std=gain / sqrt(channels))
+    assert layer.bias is not None
+    nn.init.zeros_(layer.bias)
+    return layer
 
 
 def coupling_network(
@@ -64,7 +72,7 @@ def coupling_network(
     *,
     hidden_features: Sequence[PositiveInt],
     hidden_channels: PositiveInt,
-    blocks: NonNegativeInt,
+    pointwise_layers: NonNegativeInt,
     activation: Activation,
 ) -> nn.Module:
     """Build the network of a coupling; it runs in fp32 whatever the device, for its errors add up through a flow.
@@ -75,7 +83,7 @@ def coupling_network(
         classes: number of classes of the labels given; 0 for none.
         hidden_features: of vectors: features of each hidden layer.
         hidden_channels: of images: channels of every layer inside.
-        blocks: of images: residual blocks.
+        pointwise_layers: of images: 1x1 convolutions between the two of 3x3.
         activation: the activation's name.
 
     Returns:
@@ -83,4 +91,4 @@ def coupling_network(
     """
     if len(shape) == 1:
         return MLP(shape[0], hidden_features, outputs, classes, activation, 0.0)
-    return ConvCoupling(shape[0], hidden_channels, blocks, outputs, classes, activation)
+    return ConvCoupling(shape[0], hidden_channels, pointwise_layers, outputs, classes, activation)
