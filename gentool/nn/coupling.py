@@ -13,7 +13,7 @@ from gentool.nn.mlp import MLP
 class ConvCoupling(nn.Module):
     """A 3x3 convolution, some of 1x1, and a 3x3 that starts at zero, with activations between; no side shrinks.
 
-    The last is divided by the root of how many products it sums: Adam moves every weight by the same first step from zero,
+    The last is divided by the root of how many products it sums: Adam moves all weights by the same first step,
     and a flow of dozens of couplings would leave the range of floats within ten of them.
 
     Args:
