@@ -4,6 +4,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from gentool.errors import UsageError
 from gentool.probability import bernoulli
@@ -39,7 +40,7 @@ class Bernoulli(Likelihood):
 
     def log_table(self, outputs: Tensor) -> Tensor:
         """Return log p of each level, (…, 2), of outputs (…, 1) for one dimension."""
-        return bernoulli.log_prob(torch.arange(2, device=outputs.device), outputs)
+        return functional.logsigmoid(torch.cat([-outputs, outputs], -1))
 
     def sample(self, outputs: Tensor) -> Tensor:
         """Draw zeros and ones."""
