@@ -123,6 +123,10 @@ class GenerativeModel(nn.Module, ABC):
         """
         return self.sample(n, y)
 
+    def remarks(self) -> Mapping[str, float]:
+        """Return what the last sampling measured of itself (acceptance of a chain), by name; `sample` prints it."""
+        return {}
+
     def draw_labels(self, n: int) -> Tensor:
         """Draw (n,) int64 labels by their training frequency."""
         return torch.multinomial(self.space.frequencies, n, replacement=True)
@@ -141,6 +145,15 @@ class HasLikelihood(Protocol):
 
     def log_prob(self, x: Tensor, y: Tensor | None = None, *, draws: int = 1) -> Tensor:
         """Return (batch,) log p(x) in nats, of x (batch, *space.shape) in data space."""
+        ...
+
+
+@runtime_checkable
+class Infers(Protocol):
+    """A variational posterior that gradient steps can bring closer to the true one, an example at a time."""
+
+    def elbo(self, x: Tensor, y: Tensor | None = None, *, draws: int = 1, steps: int = 0) -> Tensor:
+        """Return (batch,) nats: the evidence lower bound over `draws`, after `steps` of each example's posterior."""
         ...
 
 
@@ -181,4 +194,16 @@ class Completes(Protocol):
 
     def complete(self, x: Tensor, known: Tensor, y: Tensor | None = None) -> Tensor:
         """Return x with its unknown part drawn; `known` (batch, *space.shape) is True where x is given."""
+        ...
+
+
+@runtime_checkable
+class Refines(Protocol):
+    """Samples that are the ends of chains; `sample` draws them as a moving picture."""
+
+    def chain(self, n: int, y: Tensor | None = None, *, frames: int) -> Tensor | None:
+        """Return (frames, n, *space.shape), what `sample(n, y)` under the same random state passes through.
+
+        The last frame is the samples. None where the model as it is configured draws them without a chain.
+        """
         ...

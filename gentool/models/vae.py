@@ -154,6 +154,8 @@ class VAE(GenerativeModel):
         return -bound, log_p_x.mean(0), kl
 
     def _encoded(self, x: Tensor, y: Tensor | None) -> Posterior:
+        if isinstance(self.encoder, PerExample):
+            return self.encoder.guess(len(x), self._log_joint(x, y))
         return Posterior(*self.encoder(self.space.standardise(x), y).chunk(2, 1))
 
     def _posterior(self, x: Tensor, y: Tensor | None) -> Posterior:

@@ -11,6 +11,9 @@ from gentool.probability.ascent import PAIRS, ascend
 from gentool.probability.posterior import Posterior
 from gentool.space import DataSpace
 
+GUESSES = 64
+"""Rows tried as the start of a new example: gradients alone lead from N(0, 1) to the nearest hill, not the highest."""
+
 
 class PerExample(nn.Module):
     """mu_i and log sigma_i² of each training example i, in a buffer of examples * 2 * latent_dim numbers.
@@ -44,17 +47,20 @@ class PerExample(nn.Module):
         self.rows: Tensor
         self.register_buffer("rows", torch.zeros(space.examples, outputs))
 
-    def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        """Return where an example that is in no row starts from: a standard normal.
+    @torch.no_grad()
+    def guess(self, n: int, log_joint: Callable[[Tensor], Tensor]) -> Posterior:
+        """Return where examples that are in no row start from: each at that one of some rows which explains it best.
 
         Args:
-            x: (batch, …).
-            y: (batch,) labels, or None.
+            n: number of examples.
+            log_joint: maps z (draws, n, latent_dim) to log p(x, z) (draws, n).
 
         Returns:
-            (batch, outputs) zeros.
+            q of each, mu and log_var (n, latent_dim).
         """
-        return self.rows.new_zeros(len(x), self.outputs)
+        some = self.rows[torch.linspace(0, len(self.rows) - 1, min(GUESSES, len(self.rows))).long()]
+        codes = some.chunk(2, 1)[0].unsqueeze(1).expand(-1, n, -1)
+        return Posterior(*some[log_joint(codes).argmax(0)].chunk(2, 1))
 
     def visit(self, index: Tensor, log_joint: Callable[[Tensor], Tensor], progress: float, weight: float) -> Posterior:
         """Let the rows of a batch climb their bound, and keep what they reach.

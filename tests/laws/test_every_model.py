@@ -72,6 +72,8 @@ def test_objective_is_the_training_loss(subject):
     model = subject.model()
     if model.objective(subject.batch()) is None:
         pytest.skip("has no objective")
+    if "new_examples" in TINY[subject.name]:
+        pytest.skip("what is new to the model has no row of its own: held in a test of its own")
     laws.objective_is_the_training_loss(model, subject.batch())
 
 

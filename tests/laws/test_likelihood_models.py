@@ -9,7 +9,7 @@ from gentool.models.vae import VAE
 from gentool.training.rng import fork
 from tests.laws import laws, likelihood_laws
 from tests.laws.linear_gaussian import linear_gaussian
-from tests.laws.subjects import Subject, subjects
+from tests.laws.subjects import TINY, Subject, subjects
 
 
 def few(subject: Subject) -> Batch:
@@ -88,7 +88,8 @@ def test_conditional_models_keep_the_laws_of_every_model(subject):
         laws.codes_reconstruct(model, few(subject))
     laws.looking_changes_nothing(model, few(subject))
     laws.examples_do_not_see_each_other(model, subject.batch(8), subject.batch(8, seed=2000))
-    laws.objective_is_the_training_loss(model, few(subject))
+    if "new_examples" not in TINY[subject.name]:
+        laws.objective_is_the_training_loss(model, few(subject))
 
 
 @pytest.mark.parametrize("draws", [1, 5, 100])
