@@ -8,9 +8,9 @@ from typing import Literal, cast
 import torch
 from pydantic import PositiveInt
 from torch import Tensor, nn
-from torch.nn import functional
 
 from gentool.nn.blocks import OUTPUT_GAIN, Activation, activation, gain, one_hot
+from gentool.nn.cut import Block, blocks_of, cut_linear
 from gentool.nn.network import Network
 from gentool.space import DataSpace
 
@@ -37,12 +37,9 @@ class MaskedLinear(nn.Module):
         if classes:
             self.label = nn.Parameter(torch.randn(classes, len(mask)) * gain / sqrt(2))
 
-    def forward(self, x: Tensor, mask: Tensor, label: Tensor | None) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor, blocks: Sequence[Block], label: Tensor | None) -> Tensor:
         """Map (batch, inputs), and (batch, classes) indicators where there are classes, to (batch, outputs)."""
-        weight: Tensor = self.weight
-        if torch.is_autocast_enabled(x.device.type):  # cut in the narrow type: half of the memory traffic
-            weight = weight.to(torch.get_autocast_dtype(x.device.type))
-        out = functional.linear(x, weight * mask.to(weight.dtype), self.bias)
+        out = cut_linear(x, self.weight, mask, self.bias, blocks)
         return out if self.label is None or label is None else out + label @ self.label
 
     def offset(self, n: int, label: Tensor | None) -> Tensor:
@@ -125,6 +122,7 @@ class MADE(nn.Module):
         # One mask is kept. Several are made when they are needed: kept, 32 of them would outweigh the weights by far.
         for i, cut in enumerate(cuts if masks == 1 else []):
             self.register_buffer(f"cut_{i}", cut, persistent=False)
+        self.blocks = [blocks_of(cut) if masks == 1 else [(0, len(cut), 0, cut.shape[1])] for cut in cuts]
 
     @property
     def order(self) -> Tensor:
@@ -146,12 +144,12 @@ class MADE(nn.Module):
         cuts = self._cuts(torch.randint(self.masks, ()) if mask is None and self.masks > 1 else mask)
         label = one_hot(y, self.classes, x) if self.classes and y is not None else None
         *hidden, last = self.layers
-        for layer, cut, residual in zip(hidden, cuts, self.residual, strict=False):
-            out = self.activation(layer(h, cut, label))
+        for layer, cut, blocks, residual in zip(hidden, cuts, self.blocks, self.residual, strict=False):
+            out = self.activation(layer(h, cut, blocks, label))
             h = h + out if residual else out
         if self.direct:
             h = torch.cat([h, x.to(h.dtype)], 1)
-        outputs: Tensor = last(h, cuts[-1], label)
+        outputs: Tensor = last(h, cuts[-1], self.blocks[-1], label)
         return outputs.view(len(x), self.outputs_per_dim, *self.shape)
 
     def _cuts(self, mask: Tensor | None) -> list[Tensor]:
