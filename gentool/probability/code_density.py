@@ -4,8 +4,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from gentool.probability import mixtures
+
 MEMORY = 100
 """Batches that the running moments remember."""
+
+MOST = 20_000
+"""Codes of a class a mixture is fitted to: more do not change it and cost time."""
+
+ROUNDS, GAIN = 100, 1e-3
+"""EM's most rounds, and the nats a code from which one more is worth its time."""
 
 
 class CodeDensity(nn.Module):
@@ -52,7 +60,7 @@ class CodeDensity(nn.Module):
 
     @torch.no_grad()
     def fit(self, z: Tensor, y: Tensor) -> None:
-        """Fit each class's density to its codes; a class with fewer than two takes those of all.
+        """Fit each class's mixture to its codes by EM; a class with fewer than two takes those of all.
 
         Args:
             z: (n, dims) codes.
@@ -60,9 +68,12 @@ class CodeDensity(nn.Module):
         """
         for c in range(len(self.seen)):
             own = z[y == c]
-            codes = (own if len(own) > 1 else z).double()
-            self.means[c, 0] = codes.mean(0)
-            self.covariances[c, 0] = codes.T.cov(correction=0)
+            codes = own if len(own) > 1 else z
+            rows = torch.randperm(len(codes), device=z.device)[:MOST]
+            weights, means, covariances = _em(codes[rows].double(), min(len(rows), self.weights.shape[1]))
+            self.weights[c] = functional.pad(weights, (0, self.weights.shape[1] - len(weights)))
+            self.means[c, : len(weights)] = means.float()
+            self.covariances[c, : len(weights)] = covariances.float()
         self.seen.zero_()  # should training go on, running moments start afresh
 
     def sample(self, y: Tensor, temperature: float) -> Tensor:
@@ -82,6 +93,21 @@ class CodeDensity(nn.Module):
             drawn = (y == c) & (component == k)
             z[drawn] += eps[drawn] @ _root(self.covariances[c, k])
         return z
+
+
+def _em(z: Tensor, components: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Return weights, means and covariances by EM from k-means, until a round gains less than `GAIN` nats a code."""
+    ridge = 1e-6 * float(z.var(0, correction=0).mean()) + torch.finfo(torch.float32).tiny
+    responsibilities, before = mixtures.k_means(z, components), -torch.inf
+    for _ in range(ROUNDS):
+        counts, means, covariances = mixtures.m_step(z, responsibilities, diagonal=False, ridge=ridge)
+        weights = counts / counts.sum()
+        joint = mixtures.log_joint(z, mixtures.Mixture(weights, means, mixtures.cholesky(covariances)), 0.0)
+        responsibilities, now = joint.softmax(1), float(joint.logsumexp(1).mean())
+        if now - before < GAIN:
+            break
+        before = now
+    return weights, means, covariances
 
 
 def _root(covariance: Tensor) -> Tensor:
