@@ -13,6 +13,7 @@ from torch import Tensor
 from gentool.batch import Batch
 from gentool.commands.reader import Output, announce
 from gentool.data.binarise import Binarize, settled
+from gentool.data.text import read_text
 from gentool.device import Device
 from gentool.errors import UsageError
 from gentool.metrics.evaluation import BLOCK, block_log_prob
@@ -48,7 +49,7 @@ def score(
         sampler: overrides of the model's sampling knobs.
         seed: of the importance samples, and of dynamic binarisation.
         out: the folder to write to; None: a fresh one.
-        data: a .npz with x and optionally y, or a .npy.
+        data: a .npz with x and optionally y, or a .npy; of a model of text also a text.
         draws: importance samples of each example.
 
     Returns:
@@ -59,11 +60,15 @@ def score(
     """
     if data is None:
         raise UsageError("data: missing; expected a file, .npz with x (and y) or .npy")
-    x, y = read_examples(Path(data).expanduser())
     loaded = load(ckpt, which=which, weights=weights, device=device, sampler=sampler, needs=HasLikelihood)
     model, space = loaded.model, loaded.model.space
     assert isinstance(model, HasLikelihood)
-    x = into_space(x, space, loaded.config["dataset"].get("binarize", "none"), seed, data)
+    path = Path(data).expanduser()
+    if space.vocabulary and path.suffix not in (".npz", ".npy"):
+        x, y = windows(read_text(path), space, data), None
+    else:
+        x, y = read_examples(path)
+        x = into_space(x, space, loaded.config["dataset"].get("binarize", "none"), seed, data)
     y = y if model.conditional else None
     if y is not None and (len(y) != len(x) or int(y.min()) < 0 or int(y.max()) >= space.classes):
         raise UsageError(f"data={data}: y: expected {len(x)} labels in 0..{space.classes - 1}")
@@ -74,7 +79,9 @@ def score(
     print(f"log p(x), nats: mean {mean:.4f}" + ("" if error is None else f" ± {error:.4f}"), end="")
     print(f", min {log_prob.min():.4f} (row {int(log_prob.argmin())}), max {log_prob.max():.4f}", end="")
     print(f" (row {int(log_prob.argmax())})")
-    if space.levels is not None:
+    if space.vocabulary:
+        print(f"nats a token: {-mean / space.dims:.4f}")
+    elif space.levels is not None:
         print(f"bits a dimension: {bits_per_dim(-mean, space.dims):.4f}")
     output = Output()
     output.npz("log_prob.npz", log_prob=log_prob, kind=model.likelihood)
@@ -88,6 +95,32 @@ def _draws(kind: str, draws: int) -> str:
 def _blocks(x: Tensor, y: Tensor | None, device: torch.device) -> Iterator[Batch]:
     for rows in torch.split(torch.arange(len(x)), BLOCK):
         yield Batch(x[rows].to(device), None if y is None else y[rows].to(device), rows)
+
+
+def windows(content: str, space: DataSpace, data: str) -> Tensor:
+    """Cut a text into the windows that a model sees.
+
+    Args:
+        content: the text.
+        space: of the model.
+        data: the file, for the message.
+
+    Returns:
+        (n, tokens), end to end from the first symbol; what fills no window is left over, and said.
+
+    Raises:
+        UsageError: if the text holds a symbol that the model does not know, or fills no window.
+    """
+    try:
+        tokens = space.tokens(content)
+    except ValueError as error:
+        raise UsageError(f"data={data}: {error}") from error
+    whole = len(tokens) // space.dims
+    if not whole:
+        raise UsageError(f"data={data}: {len(tokens)} tokens; the model's windows have {space.dims}")
+    if rest := len(tokens) % space.dims:
+        print(f"the last {rest} tokens of {data} fill no window of {space.dims}, and are not scored")
+    return tokens[: whole * space.dims].view(whole, space.dims)
 
 
 def read_examples(path: Path) -> tuple[Tensor, Tensor | None]:

@@ -90,7 +90,7 @@ def text(
         UsageError: the file is absent, no UTF-8, empty or too short.
     """
     file = _shakespeare(root) if path is None else Path(path).expanduser()
-    tokens, vocabulary = tokenise(_read(file), symbol, file)
+    tokens, vocabulary = tokenise(read_text(file), symbol, file)
     total = len(tokens)
     valid, held = (max(1, round(total * share / context)) * context if share else 0 for share in (validation, test))
     rest = total - valid - held
@@ -147,10 +147,21 @@ def _space(train: Windows, vocabulary: tuple[str, ...]) -> DataSpace:
     )
 
 
-def _read(file: Path) -> str:
+def read_text(file: Path) -> str:
+    """Return what a UTF-8 file holds, without a byte order mark.
+
+    Args:
+        file: its path.
+
+    Returns:
+        The text, line ends as they are.
+
+    Raises:
+        UsageError: the file is absent, unreadable or no UTF-8; the first offending byte is named.
+    """
     if not file.is_file():
-        what = "is a folder" if file.is_dir() else "there is no such file"
-        raise UsageError(f"dataset.path={file}: {what}; expected a UTF-8 text file")
+        what = "is a folder" if file.is_dir() else "no such file"
+        raise UsageError(f"{file}: {what}; expected a UTF-8 text file")
     try:
         content = file.read_bytes()
     except OSError as error:

@@ -269,4 +269,7 @@ def build_dataset(loaded: Loaded, overrides: Mapping[str, Any]) -> Any:
         raise UsageError(
             f"{loaded.name}: the data is {dataset.space.shape} now; the model knows {loaded.model.space.shape}"
         )
+    if dataset.space.vocabulary != loaded.model.space.vocabulary:
+        other = sorted({*dataset.space.vocabulary} ^ {*loaded.model.space.vocabulary})
+        raise UsageError(f"{loaded.name}: the text has other symbols now than the model knows: {', '.join(other)}")
     return dataset

@@ -125,7 +125,7 @@ def test_mistakes_name_the_first_offender(tmp_path, content, words, says):
 
 def test_files_that_are_not_there(tmp_path):
     ask = partial(text, root=None, symbol="character", context=10, validation=0.1, test=0.1)
-    with pytest.raises(UsageError, match="there is no such file"):
+    with pytest.raises(UsageError, match="no such file"):
         ask(path=str(tmp_path / "none.txt"))
     with pytest.raises(UsageError, match="is a folder"):
         ask(path=str(tmp_path))
