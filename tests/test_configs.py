@@ -140,7 +140,8 @@ def test_models_name_their_paper():
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("dataset", TOYS)
 def test_every_model_trains_on_every_toy_or_says_why_not(model, dataset):
-    config = composed(model)
+    needs_recipe = any(typed.startswith("dataset=") for typed in TINY.get(model, {"overrides": []})["overrides"])
+    config = composed(model, *[f"dataset={dataset}"] * needs_recipe)
     data = instantiate(compose("train", f"dataset={dataset}")["dataset"], _convert_="all")
     with fork(0):
         try:

@@ -11,6 +11,7 @@ import torch
 from pydantic import NonNegativeInt, PositiveInt
 from torch import Tensor
 
+from gentool.commands.chains import frames_of, remarks
 from gentool.commands.prompts import Task, image_task
 from gentool.commands.reader import Output, announce
 from gentool.commands.texts import beginning, written_on
@@ -109,11 +110,15 @@ def sample(
         columns = len(y) if isinstance(y, list) and 1 < len(y) <= n else None
         title = f"{n} samples of {loaded.name}"
         output.png("samples.png", draw_examples(shown, space, labels, title=title, columns=columns))
+        if frames := frames_of(model, min(n, batch_size), None if labels is None else labels[:batch_size], seed):
+            output.gif("samples.gif", frames, 150)
     if images:
         for i, image in enumerate(x):
             output.png(f"images/{i:0{len(str(n - 1))}d}.png", single(image, space))
     if space.vocabulary:
         output.text("samples.txt", _numbered(space.texts(x)))
+    for line in remarks(model):
+        print(line)
     print(f"{n} samples, seed {seed}" + ("" if y is None else f", y={y}") + f": {_rate(x, space, seconds)}")
     return output.write("sample", loaded, out)
 

@@ -8,13 +8,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gentool.errors import Unavailable
+
 _REACH = 9.0  # standard deviations a quadrature covers; beyond lies less than 1e-18
 _STEP = 0.25  # spacing of a quadrature in standard deviations; the trapezoidal rule then errs by less than 1e-8
 _CHUNK = 1 << 14
+_HALVINGS = 60  # of an interval: float64 has no more digits
 
 
 class KnownDensity(ABC):
-    """A density of d-dimensional points made of labelled parts."""
+    """A density of d-dimensional points made of labelled parts.
+
+    Attributes:
+        dims: d.
+    """
+
+    dims: int = 2
 
     @abstractmethod
     def log_density(self, x: Tensor) -> Tensor:
@@ -44,6 +53,20 @@ class KnownDensity(ABC):
         """Draw (n, d) float32 points."""
         return self.draw(n, generator)[0]
 
+    def quantile(self, u: Tensor) -> Tensor:
+        """Turn uniform numbers into points of this density by inverting its CDF, dimension by dimension.
+
+        Args:
+            u: (n, d) float64 in (0, 1).
+
+        Returns:
+            (n, d) float64.
+
+        Raises:
+            Unavailable: where there is no CDF to invert.
+        """
+        raise Unavailable(f"inverse_cdf needs a CDF in closed form, which {type(self).__name__} lacks: use another")
+
     def entropy(self) -> float:
         """Return the entropy in nats; computed once."""
         return self._entropy
@@ -66,6 +89,7 @@ class GaussianMixture(KnownDensity):
         self.weights = weights.double() / weights.double().sum()
         self.means = means.double()
         self.sigmas = sigmas.double()
+        self.dims = self.means.shape[1]
 
     def log_density(self, x: Tensor) -> Tensor:
         """Return (batch,) log p(x) in nats, of x (batch, d) float64."""
@@ -78,6 +102,28 @@ class GaussianMixture(KnownDensity):
         part = torch.multinomial(self.weights, n, replacement=True, generator=generator)
         noise = torch.randn(n, self.means.shape[1], dtype=torch.float64, generator=generator)
         return (self.means[part] + self.sigmas[part, None] * noise).float(), part
+
+    def quantile(self, u: Tensor) -> Tensor:
+        """Solve F(x_j | x_1, ..., x_{j-1}) = u_j by bisection, F a mixture of CDFs with the weights given so far.
+
+        Args:
+            u: (n, d) float64 in (0, 1).
+
+        Returns:
+            (n, d) float64.
+        """
+        log_weights = self.weights.log().expand(len(u), -1)
+        columns: list[Tensor] = []
+        for wanted, means in zip(u.T, self.means.T, strict=True):
+            weights = log_weights.softmax(1)
+            low, high = (means - 40 * self.sigmas).min().expand(len(u)), (means + 40 * self.sigmas).max().expand(len(u))
+            for _ in range(_HALVINGS):
+                middle = (low + high) / 2
+                cdf = (weights * torch.special.ndtr((middle[:, None] - means) / self.sigmas)).sum(1)
+                low, high = torch.where(cdf < wanted, middle, low), torch.where(cdf < wanted, high, middle)
+            columns.append((low + high) / 2)
+            log_weights = log_weights - ((columns[-1][:, None] - means) / self.sigmas).square() / 2 - self.sigmas.log()
+        return torch.stack(columns, 1)
 
     def quadrature(self) -> float:
         """Compute H = -sum_k w_k E_k[log p], each expectation on a grid around its own component."""

@@ -66,7 +66,8 @@ def composed(model: str, *overrides: str) -> Any:
     with composer("train") as compose:
         small = TINY.get(model, {"overrides": []})["overrides"]  # test_has_small_sizes names those without
         config = compose([f"model={model}", "dataset=digits", *small, *overrides])
-    return OmegaConf.create({"model": config.model, "optimizer": config.optimizer})
+        resolved = OmegaConf.to_container(config.model, resolve=True)  # a recipe may refer to the dataset's values
+    return OmegaConf.create({"model": resolved, "optimizer": config.optimizer})
 
 
 def build(model: str, data: str, *overrides: str, seed: int = 0) -> GenerativeModel:
