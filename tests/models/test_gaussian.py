@@ -94,12 +94,33 @@ def test_one_gaussian_near_three_is_three_different_ones():
 
 @pytest.mark.parametrize("covariance", ["full", "isotropic"])
 def test_mmd_in_closed_form_is_that_of_draws(covariance):
+    mmd_is_that_of_draws(covariance, lambda model: None)
+
+
+def _forgets_the_second_draw(model):
+    density = model._log_density
+    model._log_density = lambda x, more=0.0, twice=False: density(x, more=more)
+
+
+def _forgets_the_kernel(model):
+    density = model._log_density
+    model._log_density = lambda x, more=0.0, twice=False: density(x, more=1e-12, twice=twice)
+
+
+@pytest.mark.parametrize("fault", [_forgets_the_second_draw, _forgets_the_kernel])
+def test_a_wrong_mmd_is_caught(fault):
+    with pytest.raises(AssertionError):
+        mmd_is_that_of_draws("full", fault)
+
+
+def mmd_is_that_of_draws(covariance, plant):
     model = built(divergence="mmd", covariance=covariance, bandwidth=0.7)
     with torch.no_grad():
         model.mean += torch.tensor([0.3, -0.2])
         model.log_sigma -= 0.4
         if covariance == "full":
             model.lower[1, 0] = 0.5
+    plant(model)
     unit = POINTS.scale.square().mean().sqrt()
     with fork(0):
         a, b = (model.sample(4000) / unit for _ in range(2))

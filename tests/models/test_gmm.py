@@ -11,11 +11,13 @@ import torch
 from torch import Tensor
 
 from gentool.batch import Batch
+from gentool.data.images import digits
 from gentool.errors import UsageError
 from gentool.models.mixture import Mixture
 from gentool.probability import mixtures, toys
 from gentool.training.optimizers import Optimizers
 from gentool.training.rng import fork
+from tests.classifier import accuracy
 from tests.laws import exact_laws
 from tests.laws.subjects import SPACES, examples
 from tests.spaces import space
@@ -253,3 +255,35 @@ def test_examples_all_alike_do_not_break_it():
     model = started(built(space((2,)), components=2), whole(x))
     steps(model, whole(x), 3)
     assert torch.isfinite(model.log_prob(x)).all()
+
+
+def test_digits_that_are_asked_for_are_drawn():
+    data = digits(binarize="none", validation=0.1, test=0.2, seed=0)
+    rows = torch.arange(len(data.train))
+    batch = data.train.batch(rows, torch.Generator())
+    model = started(built(data.space, components=1, conditional=True, floor=1e-3), batch)
+    model.space = data.space
+    steps(model, batch, 1)
+    y = torch.arange(300) % 10
+    with fork(0):
+        x = model.sample(300, y)
+        told_apart = accuracy(x, y)
+    assert told_apart > 0.9, told_apart
+    assert accuracy(x, (y + 1) % 10) < 0.1
+    held_out = data.test.batch(torch.arange(len(data.test)), torch.Generator())
+    own = model.log_prob(held_out.x, held_out.y)
+    other = model.log_prob(held_out.x, (held_out.y + 1) % 10)
+    assert (own > other).float().mean() > 0.95
+
+
+def test_a_wrong_label_is_caught():
+    """The judge above must fail where labels are ignored."""
+    data = digits(binarize="none", validation=0.1, test=0.2, seed=0)
+    batch = data.train.batch(torch.arange(len(data.train)), torch.Generator())
+    mixed = Batch(
+        batch.x, batch.y[torch.randperm(len(batch.y), generator=torch.Generator().manual_seed(0))], batch.index
+    )
+    model = started(built(data.space, components=1, conditional=True, floor=1e-3), mixed)
+    y = torch.arange(300) % 10
+    with fork(0):
+        assert accuracy(model.sample(300, y), y) < 0.3
