@@ -1,0 +1,148 @@
+"""Flows: what is refused, what shapes are taken, what transforms do besides the laws."""
+
+from functools import partial
+
+import pytest
+import torch
+
+from gentool.errors import UsageError
+from gentool.models.flow import Flow
+from gentool.nn import coupling_network
+from gentool.probability.transforms import Transform, glow, realnvp
+from gentool.probability.transforms.actnorm import ActNorm
+from gentool.probability.transforms.coupling import AffineCouplings
+from gentool.probability.transforms.invertible_linear import InvertibleLinear
+from gentool.probability.transforms.prior import LearnedPrior
+from gentool.probability.transforms.squeeze import MultiScale, Squeeze
+from gentool.training.rng import fork
+from tests.laws.subjects import examples
+from tests.spaces import space
+
+NETWORK = partial(
+    coupling_network, hidden_features=[8], hidden_channels=4, pointwise_layers=1, activation="silu"
+)  # fmt: skip
+STACKS = {
+    "realnvp": partial(realnvp, couplings=2, scales=3, bound=2.0, network=NETWORK),
+    "glow": partial(glow, steps=2, scales=3, bound=2.0, network=NETWORK),
+}
+
+
+def flow(where, stack="glow", conditional=False):
+    with fork(0):
+        model = Flow(
+            where, transform=STACKS[stack], alpha=None, conditional=conditional, sampler={"temperature": 1.0}
+        )  # fmt: skip
+        for parameter in model.parameters():  # away from where every coupling is the identity
+            parameter.data.add_(0.1 * torch.randn_like(parameter))
+    return model
+
+
+@pytest.mark.parametrize("stack", STACKS)
+@pytest.mark.parametrize("shape", [(1,), (3,), (1, 5, 7), (1, 5, 4), (2, 6, 3), (3, 8, 8), (1, 12, 20)])
+@pytest.mark.parametrize("conditional", [False, True])
+def test_takes_data_of_any_shape(stack, shape, conditional):
+    where = space(shape, levels=None if len(shape) == 1 else 4, classes=3)
+    model = flow(where, stack, conditional).double()
+    x = where.quantise(torch.rand(4, *shape) * 3)
+    y = torch.tensor([0, 1, 2, 0]) if conditional else None
+    z = model.encode(x.double(), y)
+    assert z.shape == (4, where.dims)
+    torch.testing.assert_close(model.decode(z, y), x.double(), rtol=1e-5, atol=1e-5)
+
+
+def test_refuses_text_and_labels_that_are_not_there():
+    with pytest.raises(UsageError, match="symbols of text"):
+        flow(space((5,), levels=3, classes=0, vocabulary=("a", "b", "c")))
+    with pytest.raises(UsageError, match="classes"):
+        flow(space((2,), classes=0), conditional=True)
+
+
+def test_one_dimension_is_a_gaussian():
+    """There is nothing to couple: an affine map of noise."""
+    model = flow(space((1,), classes=0), "realnvp")
+    x = torch.linspace(-3, 3, 7)[:, None]
+    values = model.log_prob(x)
+    curvature = values[2:] - 2 * values[1:-1] + values[:-2]
+    torch.testing.assert_close(curvature, curvature[:1].expand(5), rtol=1e-3, atol=1e-4)
+
+
+def test_squeeze_puts_one_colour_of_the_checkerboard_first():
+    x = torch.arange(6 * 4.0).reshape(1, 1, 6, 4)
+    z, _ = Squeeze((1, 6, 4)).forward_and_log_det(x)
+    assert z.shape == (1, 4, 3, 2)
+    first = z[:, :2].flatten()
+    rows, columns = torch.div(first, 4, rounding_mode="floor"), first % 4
+    assert ((rows + columns) % 2 == 0).all() and len(first) == 12
+
+
+def test_a_coupling_sees_only_the_other_half():
+    layer = AffineCouplings((4, 3, 3), 1, 0, 2.0, NETWORK)
+    torch.nn.init.normal_(layer.networks[0].last[-1].weight)
+    x = torch.randn(1, 4, 3, 3).double()
+    jacobian = torch.autograd.functional.jacobian(lambda v: layer.double().forward_and_log_det(v)[0], x)
+    flat = jacobian.reshape(36, 36)
+    torch.testing.assert_close(flat[:18], torch.eye(36, dtype=torch.float64)[:18])
+    moved = flat[18:, 18:]
+    assert (moved - moved.diag().diag()).abs().max() == 0 and (moved.diag() > 0).all()
+    assert flat[18:, :18].abs().max() > 0
+
+
+def test_scales_stay_within_their_bound():
+    layer = AffineCouplings((2,), 1, 0, 1.5, NETWORK)
+    for parameter in layer.parameters():
+        torch.nn.init.normal_(parameter, std=30.0)
+    _, log_det = layer.forward_and_log_det(torch.randn(100, 2))
+    assert 1.4 < log_det.abs().max() <= 1.5
+
+
+def test_lu_starts_as_a_rotation_and_stays_invertible():
+    layer = InvertibleLinear(6)
+    x = torch.randn(5, 6)
+    z, log_det = layer.forward_and_log_det(x)
+    torch.testing.assert_close(z.norm(dim=1), x.norm(dim=1))
+    assert abs(log_det.item()) < 1e-5
+    for parameter in layer.parameters():
+        parameter.data.add_(torch.randn_like(parameter))
+    z, _ = layer.forward_and_log_det(x)
+    torch.testing.assert_close(layer.inverse_and_log_det(z)[0], x, rtol=1e-3, atol=1e-3)
+
+
+def test_the_prior_is_the_gaussian_it_says():
+    layer = LearnedPrior((2,), 3)
+    torch.nn.init.normal_(layer.mu)
+    torch.nn.init.normal_(layer.log_sigma)
+    x, y = torch.randn(4, 2), torch.tensor([2, 0, 1, 2])
+    z, log_det = layer.forward_and_log_det(x, y)
+    normal = torch.distributions.Normal
+    expected = normal(layer.mu[y], layer.log_sigma[y].exp()).log_prob(x).sum(1)
+    torch.testing.assert_close(normal(0.0, 1.0).log_prob(z).sum(1) + log_det, expected)
+
+
+def test_multiscale_lets_half_of_the_channels_go():
+    model = flow(space((1, 8, 8), levels=4, classes=0))
+    stacks = [module for module in model.modules() if isinstance(module, MultiScale)]
+    assert [stack.shapes for stack in stacks] == [[(2, 4, 4), (4, 2, 2), (16, 1, 1)]]
+
+
+def test_begin_is_of_the_training_data_and_only_once():
+    batch, other = examples("grey"), examples("grey", seed=9)
+    model = flow(space((1, 4, 4), levels=17, classes=2))
+    model.begin(lambda: iter([batch]))
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    again = flow(space((1, 4, 4), levels=17, classes=2))
+    again.load_state_dict(before)
+    again.begin(lambda: iter([other]))
+    assert all(torch.equal(value, before[name]) for name, value in again.state_dict().items())
+    assert all(layer.fitted for layer in again.modules() if isinstance(layer, ActNorm))
+
+
+def test_a_channel_that_never_varies_keeps_a_finite_scale():
+    layer = ActNorm(2)
+    layer.fitting = True
+    z, log_det = layer.forward_and_log_det(torch.stack([torch.ones(8), torch.randn(8)], 1))
+    assert torch.isfinite(z).all() and torch.isfinite(log_det)
+
+
+def test_transforms_are_abstract():
+    with pytest.raises(TypeError):
+        Transform()  # type: ignore[abstract]
