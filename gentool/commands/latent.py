@@ -12,10 +12,13 @@ from gentool.commands.reader import CHUNK, Output, announce, dataset_of, held_ou
 from gentool.device import Device
 from gentool.errors import UsageError
 from gentool.models.base import Encodes, GenerativeModel
-from gentool.plots.latent import draw_codes, draw_manifold
-from gentool.plots.planes import Plane, principal_plane, quantile_grid
+from gentool.plots.latent import are_shares, draw_codes, draw_manifold, draw_owners
+from gentool.plots.planes import Plane, drawn_grid, principal_plane, quantile_grid
 from gentool.training.rng import fork
 from gentool.training.runs import load
+
+PRIOR_DRAWS = 20_000
+"""Draws whose quantiles the grid of a latent space of one or two dimensions is laid out by, whatever the prior."""
 
 
 def latent(
@@ -34,7 +37,8 @@ def latent(
 ) -> Path:
     """Scatter the codes of the test split by class, and decode a grid of latent points.
 
-    Writes `latent.png`, `manifold.png` and `latent.npz` (`z`, `y`, and the plane's `mean` and `axes`).
+    Writes `latent.png`, `manifold.png` and `latent.npz` (`z`, `y`, and the plane's `mean` and `axes`); of points whose
+    codes are shares of components `components.png`.
 
     Args:
         ckpt: a checkpoint or a run; None: the newest finished run that encodes.
@@ -63,11 +67,12 @@ def latent(
         raise UsageError(f"y={y}: {classes}")
     announce(loaded)
     examples = held_out(dataset_of(loaded, dataset, device.torch), seed, n=n)
-    codes, labels = [], []
+    codes, labels, shown = [], [], []
     with torch.no_grad(), fork(seed):
         for block in examples.blocks(CHUNK, with_labels=True):
             codes.append(model.encode(block.x, block.y if model.conditional else None).cpu())
             labels += [] if block.y is None else [block.y.cpu()]
+            shown += [block.x.cpu()] if space.is_points else []
         z = torch.cat(codes)
         plane = principal_plane(z) if z[0].numel() > 2 else None
         decoded, title = _manifold(model, z, plane, side, y or 0)
@@ -76,6 +81,10 @@ def latent(
     heading = f"codes of {examples.n} {examples.split} examples, {loaded.name}"
     output.png("latent.png", draw_codes(z.flatten(1), classes_of, plane, classes=space.classes, title=heading))
     output.png("manifold.png", draw_manifold(decoded, space, columns=side, title=title))
+    if shown and are_shares(z):
+        output.png(
+            "components.png", draw_owners(torch.cat(shown), z, space, title=f"which component made x: {heading}")
+        )
     of_plane = {} if plane is None else {"mean": plane.mean, "axes": plane.axes}
     output.npz("latent.npz", z=z, y=classes_of, **of_plane)
     print(f"{examples.n} {examples.split} examples, codes of {z[0].numel()} dimensions")
@@ -92,12 +101,10 @@ def _manifold(model: GenerativeModel, z: Tensor, plane: Plane | None, side: int,
         points = plane.lift(quantile_grid(side, side) * plane.deviations)
         title = "decoded grid of normal quantiles in the plane of the codes'\nfirst two principal components"
         title += f" ({plane.share:.0%} of their variance)"
-    elif shape.numel() == 2:
-        points = quantile_grid(side, side)
-        title = "decoded quantiles of the prior N(0, I), $z_1$ to the right, $z_2$ upwards"
     else:
-        points = quantile_grid(side, 1)[:, :1]
-        title = "decoded quantiles of the prior N(0, 1)"
+        draws = model.sample_latent(PRIOR_DRAWS).flatten(1).cpu()
+        points = drawn_grid(draws, side, side if shape.numel() == 2 else 1)
+        title = "decoded quantiles of the prior" + (", $z_1$ to the right, $z_2$ upwards" if shape.numel() == 2 else "")
     device = next(model.parameters()).device
     labels = None
     if model.conditional:

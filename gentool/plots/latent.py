@@ -6,6 +6,7 @@ from torch import Tensor
 from gentool.plots.figures import DATA, MODEL, frame, new_figure, panels, render, scatter_classes
 from gentool.plots.grids import Pixels, annotate, make_grid
 from gentool.plots.planes import Plane
+from gentool.plots.points import draw_points
 from gentool.space import DataSpace
 
 
@@ -49,6 +50,31 @@ def _draw_line_of_codes(z: Tensor, y: Tensor | None, title: str) -> Pixels:
     axes.set(xlabel="$z$", ylabel="count")
     frame(axes, title, equal=False)
     return render(figure)
+
+
+def are_shares(codes: Tensor) -> bool:
+    """Whether each code (n, k), k > 1, is of shares: not negative, and 1 in all."""
+    if codes.dim() != 2 or codes.shape[1] < 2:
+        return False
+    return bool((codes >= 0).all() and (codes.sum(1) - 1).abs().max() < 1e-4)
+
+
+def draw_owners(x: Tensor, shares: Tensor, space: DataSpace, *, title: str) -> Pixels:
+    """Draw points coloured by the component that has the largest share in each, and count those that are undecided.
+
+    Args:
+        x: (n, d) in data space.
+        shares: (n, k) of each component in each point.
+        space: facts of the data.
+        title: what is shown.
+
+    Returns:
+        (height, width, 3) uint8.
+    """
+    largest, owner = shares.max(1)
+    undecided = int((largest < 0.9).sum())
+    title += f"\nlargest share below 0.9: {undecided} of {len(x)}"
+    return draw_points(x, space, owner, title=title, classes=shares.shape[1])
 
 
 def draw_manifold(decoded: Tensor, space: DataSpace, *, columns: int, title: str) -> Pixels:

@@ -43,7 +43,9 @@ def show_limits(axes: "Axes", box: Limits) -> None:
         axes.set_ylim(box[1])
 
 
-def draw_points(x: Tensor, space: DataSpace, y: Tensor | None = None, *, title: str) -> Pixels:
+def draw_points(
+    x: Tensor, space: DataSpace, y: Tensor | None = None, *, title: str, classes: int | None = None
+) -> Pixels:
     """Draw points: a histogram in one dimension, a scatter in two, the first two principal components beyond.
 
     The frame is fixed by the space, so that pictures of one data set compare; points outside it are counted.
@@ -53,11 +55,13 @@ def draw_points(x: Tensor, space: DataSpace, y: Tensor | None = None, *, title: 
         space: facts of the data.
         y: (n,) labels that colour the points, or None.
         title: what is shown.
+        classes: labels there are; None: those of the data.
 
     Returns:
         (height, width, 3) uint8.
     """
     x = x.detach().float().cpu()
+    classes = space.classes if classes is None else classes
     figure, (axes,) = panels(1)
     if space.dims == 1:
         box = limits(space)
@@ -67,11 +71,11 @@ def draw_points(x: Tensor, space: DataSpace, y: Tensor | None = None, *, title: 
         return render(figure)
     if space.dims > 2:
         plane = principal_plane(space.to_model(x))
-        scatter_classes(axes, plane.project(space.to_model(x)), y, classes=space.classes)
+        scatter_classes(axes, plane.project(space.to_model(x)), y, classes=classes)
         frame(axes, f"{title}\n{plane.describe()}")
         return render(figure)
     box = limits(space)
-    scatter_classes(axes, x, y, classes=space.classes)
+    scatter_classes(axes, x, y, classes=classes)
     show_limits(axes, box)
     axes.set(xlabel="$x_1$", ylabel="$x_2$")
     low, high = torch.tensor(box).T
