@@ -75,6 +75,25 @@ def quantile_grid(columns: int, rows: int) -> Tensor:
     return torch.stack([across, down], dim=-1).reshape(-1, 2)
 
 
+def drawn_grid(draws: Tensor, columns: int, rows: int) -> Tensor:
+    """Return the quantiles of each axis of some draws at the middles of equal shares of them, laid out as a grid.
+
+    Args:
+        draws: (n, 1 or 2), of a density whose quantiles are not known.
+        columns: quantiles of the first axis, rising to the right.
+        rows: quantiles of the second axis, rising upwards; 1 where there is none.
+
+    Returns:
+        (rows * columns, 1 or 2), read row by row from the top.
+    """
+    shares = [(torch.arange(k) + 0.5) / k for k in (columns, rows)]
+    first = draws[:, 0].quantile(shares[0].to(draws))
+    if draws.shape[1] == 1:
+        return first[:, None]
+    down, across = torch.meshgrid(draws[:, 1].quantile(shares[1].to(draws)).flip(0), first, indexing="ij")
+    return torch.stack([across, down], dim=-1).reshape(-1, 2)
+
+
 def lerp(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
     """Walk straight: (1 - t) a + t b.
 

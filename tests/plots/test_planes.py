@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from gentool.plots.latent import draw_codes, draw_manifold
-from gentool.plots.planes import lerp, principal_plane, quantile_grid, slerp
+from gentool.plots.planes import drawn_grid, lerp, principal_plane, quantile_grid, slerp
 from tests.spaces import space
 
 
@@ -66,3 +66,12 @@ def test_a_manifold_of_images_is_a_grid_and_of_points_a_mesh():
     images = draw_manifold(torch.ones(6, 1, 8, 8), space((1, 8, 8), levels=17), columns=3, title="t")
     assert images.shape[0] > 2 * 56 and images.shape[1] > 3 * 56
     assert draw_manifold(quantile_grid(4, 4), space((2,)), columns=4, title="t").std() > 1
+
+
+def test_a_drawn_grid_is_that_of_the_normal_where_the_draws_are_normal_and_follows_them_elsewhere():
+    torch.manual_seed(0)
+    draws = torch.randn(50_000, 2)
+    torch.testing.assert_close(drawn_grid(draws, 4, 3), quantile_grid(4, 3), atol=0.03, rtol=0)
+    moved = drawn_grid(draws * torch.tensor([2.0, 0.5]) + 3, 4, 3)
+    torch.testing.assert_close(moved, quantile_grid(4, 3) * torch.tensor([2.0, 0.5]) + 3, atol=0.06, rtol=0)
+    torch.testing.assert_close(drawn_grid(draws[:, :1], 4, 1), quantile_grid(4, 1)[:, :1], atol=0.03, rtol=0)
