@@ -44,10 +44,10 @@ def dataset_of(loaded: Loaded, overrides: Mapping[str, Any], device: torch.devic
     Raises:
         UsageError: if the run's dataset has no such key, or its data is not here.
     """
-    known = [key for key in loaded.config["dataset"] if not key.startswith("_")]
+    keys = [key for key in loaded.config["dataset"] if not key.startswith("_")]
     for key, value in overrides.items():
-        if value is not None and key not in known:
-            raise UsageError(f"dataset.{key}: the data of {loaded.name} has no such key; {nearest(key, known)}")
+        if value is not None and key not in keys:
+            raise UsageError(f"dataset.{key}: the data of {loaded.name} has no such key; {nearest(key, keys)}")
     dataset: Dataset = build_dataset(loaded, overrides)
     return dataset.to(device)
 
