@@ -1,6 +1,7 @@
 """Autoregressive models: each dimension from those before it, whatever network sees to that."""
 
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from math import log
 from typing import Annotated, Any, Literal, Protocol, runtime_checkable
 
@@ -53,6 +54,21 @@ class Cached(Protocol):
 
         `x_prev` (n,) is the value of the dimension before, as `forward` sees it (see `Autoregressive`); None at i = 0.
         """
+        ...
+
+
+@runtime_checkable
+class Mixed(Protocol):
+    """A body of several masks, each an autoregressive network: in training one is drawn a batch, p(x) is their mixture.
+
+    Attributes:
+        masks: how many.
+    """
+
+    masks: int
+
+    def wearing(self, mask: int) -> AbstractContextManager[None]:
+        """Inside, the body is the network of that mask."""
         ...
 
 
@@ -130,9 +146,9 @@ class Autoregressive(GenerativeModel):
         """
         size = max(1, CHUNK // self.start.numel())
         if not self.conditional:
-            return torch.cat([self._log_prob(x[i : i + size], None) for i in range(0, len(x), size)])
+            return torch.cat([self._mixed(x[i : i + size], None) for i in range(0, len(x), size)])
         if y is not None:
-            return torch.cat([self._log_prob(x[i : i + size], y[i : i + size]) for i in range(0, len(x), size)])
+            return torch.cat([self._mixed(x[i : i + size], y[i : i + size]) for i in range(0, len(x), size)])
         log_p_y = self.space.frequencies.to(x.device).log()
         each = [self.log_prob(x, torch.full((len(x),), c, device=x.device)) for c in range(self.space.classes)]
         return (torch.stack(each, 1) + log_p_y).logsumexp(1)
@@ -166,8 +182,16 @@ class Autoregressive(GenerativeModel):
         Returns:
             (n, *space.shape), in data space.
         """
-        y = self._labels(len(x), y)
-        return self._fill(x, known, y, self._uniform(len(x)), cached=isinstance(self.network.body, Cached))
+        y, u = self._labels(len(x), y), self._uniform(len(x))
+        body, cached = self.network.body, isinstance(self.network.body, Cached)
+        if not isinstance(body, Mixed) or body.masks == 1:
+            return self._fill(x, known, y, u, cached=cached)
+        x, which = x.clone(), torch.randint(body.masks, (len(x),), device=x.device)
+        for mask in range(body.masks):
+            rows = (which == mask).nonzero()[:, 0]
+            with body.wearing(mask):
+                x[rows] = self._fill(x[rows], known[rows], None if y is None else y[rows], u[rows], cached=cached)
+        return x
 
     def _uniform(self, n: int) -> Tensor:
         """Draw all the randomness of n samples at once, so that it does not depend on how they are computed."""
@@ -217,6 +241,17 @@ class Autoregressive(GenerativeModel):
 
     def _log_prob(self, x: Tensor, y: Tensor | None) -> Tensor:
         return self.observation.log_prob(x, self._outputs(x, y))
+
+    def _mixed(self, x: Tensor, y: Tensor | None) -> Tensor:
+        """Return log p(x), of a body with several masks that of their mixture."""
+        body = self.network.body
+        if not isinstance(body, Mixed) or body.masks == 1:
+            return self._log_prob(x, y)
+        each = []
+        for mask in range(body.masks):
+            with body.wearing(mask):
+                each.append(self._log_prob(x, y))
+        return torch.stack(each).logsumexp(0) - log(body.masks)
 
     def _labels(self, n: int, y: Tensor | None) -> Tensor | None:
         return (self.draw_labels(n) if y is None else y) if self.conditional else None

@@ -22,7 +22,7 @@ SMALLEST = 2**18
 def blocks_of(mask: Tensor) -> list[Block]:
     """Return row blocks of a mask (outputs, inputs) that cover its ones; one of everything where that is faster."""
     whole = [(0, len(mask), 0, mask.shape[1])]
-    if mask.numel() < SMALLEST:
+    if mask.numel() < SMALLEST or mask.is_meta:  # a model is sized before it is built
         return whole
     blocks, a = [], 0
     for rows in mask.chunk(PARTS * max(1, len(mask) // max(mask.shape[1], 1))):

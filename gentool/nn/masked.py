@@ -1,6 +1,7 @@
 """Fully connected networks whose output at a dimension depends only on the dimensions drawn before it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import sqrt
 from typing import Literal, cast
@@ -115,7 +116,8 @@ class MADE(nn.Module):
         self.residual = [residual and a == b for a, b in zip([0, *self.widths], self.widths, strict=False)]
         self.register_buffer("position", torch.stack(_positions(order, dims, masks)))
         self.register_buffer("degrees", _degrees(self.widths, self.residual, dims, masks))
-        cuts = self._cuts(torch.tensor(0))
+        self._worn: int | None = None
+        cuts = self._cuts(0)
         gains = [gain(activation_name)] * len(self.widths) + [last_gain]
         self.layers = nn.ModuleList(MaskedLinear(m, classes, g) for m, g in zip(cuts, gains, strict=True))
         self.activation = activation(activation_name)
@@ -126,22 +128,31 @@ class MADE(nn.Module):
 
     @property
     def order(self) -> Tensor:
-        """The flat indices (dims,) of the dimensions in the order of drawing, of the first mask."""
-        return self.position[0].argsort()
+        """The flat indices (dims,) of the dimensions in the order of drawing, of the mask that is worn."""
+        return self.position[self._worn or 0].argsort()
 
-    def forward(self, x: Tensor, y: Tensor | None = None, mask: Tensor | None = None) -> Tensor:
+    @contextmanager
+    def wearing(self, mask: int) -> Iterator[None]:
+        """Inside, the network is that of one of its masks; outside, where there are several, each batch draws one."""
+        before, self._worn = self._worn, mask
+        try:
+            yield
+        finally:
+            self._worn = before
+
+    def forward(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """Map x, and labels where there are classes.
 
         Args:
             x: (batch, *shape), in model space.
             y: (batch,) int64 labels; None where `classes` is 0.
-            mask: () int64, which of the masks; None draws one where there are several.
 
         Returns:
             (batch, outputs_per_dim, *shape).
         """
         h = x = x.flatten(1)
-        cuts = self._cuts(torch.randint(self.masks, ()) if mask is None and self.masks > 1 else mask)
+        drawn = self.masks > 1 and self._worn is None
+        cuts = self._cuts(torch.randint(self.masks, ()) if drawn else self._worn)
         label = one_hot(y, self.classes, x) if self.classes and y is not None else None
         *hidden, last = self.layers
         for layer, cut, blocks, residual in zip(hidden, cuts, self.blocks, self.residual, strict=False):
@@ -152,9 +163,9 @@ class MADE(nn.Module):
         outputs: Tensor = last(h, cuts[-1], self.blocks[-1], label)
         return outputs.view(len(x), self.outputs_per_dim, *self.shape)
 
-    def _cuts(self, mask: Tensor | None) -> list[Tensor]:
+    def _cuts(self, mask: Tensor | int | None) -> list[Tensor]:
         """Return the mask (outputs, inputs) of each layer, float of 0 and 1."""
-        if mask is None or hasattr(self, "cut_0"):
+        if hasattr(self, "cut_0"):
             return [self.get_buffer(f"cut_{i}") for i in range(len(self.widths) + 1)]
         position = self.position[mask]
         seen, cuts = position, []
@@ -166,19 +177,18 @@ class MADE(nn.Module):
         cuts.append((position[:, None] > seen).repeat(self.outputs_per_dim, 1))
         return [cut.float() for cut in cuts]
 
-    def begin(self, n: int, y: Tensor | None, device: torch.device, mask: Tensor | None = None) -> Progress:
+    def begin(self, n: int, y: Tensor | None, device: torch.device) -> Progress:
         """Start drawing n examples one dimension after the other.
 
         Args:
             n: examples.
             y: (n,) int64 labels; None where `classes` is 0.
             device: where to draw.
-            mask: () int64, which of the masks; None: the first.
 
         Returns:
             What `step` keeps.
         """
-        mask = torch.tensor(0) if mask is None else mask
+        mask = self._worn or 0
         position, degrees = self.position[mask], self.degrees[mask]
         layers = cast(list[MaskedLinear], list(self.layers))
         label = one_hot(y, self.classes, layers[0].weight) if self.classes and y is not None else None
@@ -267,13 +277,13 @@ def _degrees(widths: Sequence[int], residual: Sequence[bool], dims: int, masks: 
     for _ in range(masks):
         parts: list[Tensor] = []
         for width, kept in zip(widths, residual, strict=True):
-            lowest = int(parts[-1].min()) if parts else 1
+            lowest = parts[-1].min() if parts else 1
             if kept:
                 parts.append(parts[-1])  # what is added must not see more
             elif masks == 1:
                 parts.append(1 + torch.arange(width) * (dims - 1) // width)
             else:  # never below what is there to be seen
-                parts.append(torch.randint(lowest, dims, (width,)))
+                parts.append((lowest + torch.rand(width) * (dims - lowest)).long())
         rows.append(torch.cat([*parts, torch.empty(0, dtype=torch.int64)]))
     return torch.stack(rows)
 

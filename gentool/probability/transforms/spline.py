@@ -82,7 +82,8 @@ class Spline:
         """Evaluate the spline; beyond ±bound the clamped number lies where the slope is 1, so z - x is 0 there."""
         inside = x.clamp(-self.bound, self.bound)
         width, height, left, bottom, d0, d1 = self._bin(inside, theta, 0)
-        z, log_slope = _evaluate((inside - left) / width, height / width, d0, d1)
+        xi = ((inside - left) / width).clamp(0, 1)  # rounding must not leave the bin: beside it slopes may be negative
+        z, log_slope = _evaluate(xi, height / width, d0, d1)
         return torch.addcmul(bottom, height, z) + (x - inside), log_slope
 
     def inverse(self, z: Tensor, theta: Tensor) -> tuple[Tensor, Tensor]:
@@ -93,7 +94,7 @@ class Spline:
         bend = (d0 + d1 - 2 * s) * up
         a, b, c = s - d0 + bend, d0 - bend, -s * up
         root = (b * b - 4 * a * c).clamp(min=0).sqrt()
-        xi = 2 * c / (-b - root)
+        xi = (2 * c / (-b - root)).clamp(0, 1)
         return torch.addcmul(left, width, xi) + (z - inside), -_evaluate(xi, s, d0, d1)[1]
 
     def _bin(self, x: Tensor, theta: Tensor, axis: int) -> tuple[Tensor, ...]:
