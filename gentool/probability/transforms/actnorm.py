@@ -35,12 +35,12 @@ class ActNorm(Transform):
         if self.fitting:
             self._fit(x)
         shift, log_scale = self._shaped(x)
-        return (x + shift) * log_scale.exp(), self.log_scale.sum() * x[0, 0].numel()
+        return (x + shift) * log_scale.exp(), self.log_scale.sum() * x.shape[2:].numel()
 
     def inverse_and_log_det(self, z: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Undo the scale, then the shift."""
         shift, log_scale = self._shaped(z)
-        return z * (-log_scale).exp() - shift, -self.log_scale.sum() * z[0, 0].numel()
+        return z * (-log_scale).exp() - shift, -self.log_scale.sum() * z.shape[2:].numel()
 
     def _shaped(self, x: Tensor) -> tuple[Tensor, Tensor]:
         shape = (-1, *(1 for _ in x.shape[2:]))

@@ -37,14 +37,14 @@ class InvertibleLinear(Transform):
     def forward_and_log_det(self, x: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Mix the channels; each position adds sum log_scale to the log-determinant."""
         lower, upper = self._factors()
-        return _apply(self.permutation @ (lower @ upper), x), self.log_scale.sum() * x[0, 0].numel()
+        return _apply(self.permutation @ (lower @ upper), x), self.log_scale.sum() * x.shape[2:].numel()
 
     def inverse_and_log_det(self, z: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Mix by the inverse of W, found in double precision by two triangular solves."""
         lower, upper = (factor.double() for factor in self._factors())
         right = torch.linalg.solve_triangular(lower, self.permutation.T.double(), upper=False, unitriangular=True)
         inverse = torch.linalg.solve_triangular(upper, right, upper=True)
-        return _apply(inverse.to(z.dtype), z), -self.log_scale.sum() * z[0, 0].numel()
+        return _apply(inverse.to(z.dtype), z), -self.log_scale.sum() * z.shape[2:].numel()
 
     def _factors(self) -> tuple[Tensor, Tensor]:
         unit = torch.eye(len(self.sign), device=self.sign.device, dtype=self.lower.dtype)
