@@ -106,18 +106,19 @@ class Spline:
         slope = functional.softplus(theta[2 * k :] + _IDENTITY) + SMALLEST
         edge = torch.ones_like(slope[:1])
         bin_ = (x >= end[axis, :-1]).sum(0)
-        table = torch.cat([size, end - size, torch.stack([torch.cat([edge, slope]), torch.cat([slope, edge])])])
+        tables = [size.flatten(0, 1), (end - size).flatten(0, 1), edge, slope, slope, edge]
+        table = torch.cat(tables).view(6, k, *x.shape)  # one copy: many small operations are what a spline costs
         return table.gather(1, bin_.expand(6, 1, *x.shape)).squeeze(1).unbind(0)
 
 
 def _evaluate(xi: Tensor, s: Tensor, d0: Tensor, d1: Tensor) -> tuple[Tensor, Tensor]:
     """Return (z - bottom) / height and log dz/dx, at the share xi of a bin's width."""
     rest = 1 - xi
-    both = xi * rest
-    below = s + (d0 + d1 - 2 * s) * both
-    z = (s * xi * xi + d0 * both) / below
-    slope = d1 * xi * xi + 2 * s * both + d0 * rest * rest
-    return z, 2 * (s / below).log() + slope.log()
+    both, low, high = xi * rest, d0 * rest, d1 * xi
+    below = torch.addcmul(s, torch.sub(d0 + d1, s, alpha=2), both)
+    z = xi * torch.addcmul(low, s, xi) / below
+    slope = torch.addcmul(torch.addcmul(high * xi, low, rest), s, both, value=2)
+    return z, (slope * (s / below).square()).log()
 
 
 class Coupling(Transform):
