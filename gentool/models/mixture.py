@@ -50,7 +50,7 @@ class Mixture(GenerativeModel):
         sampler: defaults of sampling.
 
     Raises:
-        UsageError: where the data are symbols, or have no classes to condition on.
+        UsageError: where the data are symbols, have no classes to condition on, or fewer examples than components.
 
     Reference: Maximum Likelihood from Incomplete Data via the EM Algorithm, Dempster, Laird and Rubin, 1977,
         https://doi.org/10.1111/j.2517-6161.1977.tb01600.x
@@ -71,6 +71,8 @@ class Mixture(GenerativeModel):
             raise UsageError("model.conditional=true needs data with classes, and this has none")
         if space.vocabulary:
             raise UsageError("Gaussians are over numbers, and this data are symbols")
+        if components > space.examples:
+            raise UsageError(f"model.components={components}: more than the {space.examples} examples")
         self.components, self.covariance, self.floor, self.conditional = components, covariance, floor, conditional
         groups = space.classes if conditional else 1
         factors = torch.ones(space.dims) if covariance == "diagonal" else torch.eye(space.dims)
