@@ -4,9 +4,10 @@ from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from gentool.nn.gates import gate
-from gentool.nn.raster import Block
+from gentool.nn.raster import Block, Raster
 
 if TYPE_CHECKING:
     from gentool.nn.pixelcnn import PixelCNN
@@ -76,6 +77,8 @@ class RasterCache:
         self.blocks = [RowCache(cast(Block, block), n, body.width, label) for block in body.blocks]
         self.left = left.weight[:, :, 0].flatten(1).T.contiguous()
         self.offsets = body.place[1] + left.bias[:, None, None]
+        # On one pixel a convolution is a matrix, without a convolution's price a call.
+        self.head = [(layer.weight.flatten(1), layer.bias) for layer in body.head if isinstance(layer, Raster)]
         self.outputs = like.new_zeros(0)
 
     def put(self, i: int, x: Tensor) -> None:
@@ -115,5 +118,6 @@ class RasterCache:
         h = torch.addmm(self.offsets[:, row, column], window, self.left)
         for block in self.blocks:
             h = block.pixel(h, column)
-        outputs: Tensor = self.body.head(h[..., None, None])
-        return outputs.reshape(len(h), -1, self.body.outputs_per_dim)
+        for weight, bias in self.head:
+            h = functional.linear(h.relu(), weight, bias)
+        return h.reshape(len(h), -1, self.body.outputs_per_dim)
