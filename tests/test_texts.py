@@ -64,7 +64,7 @@ def test_lengths_that_nobody_asked_for():
 @pytest.mark.parametrize(
     ("where", "words", "says"),
     [
-        (WHERE, ("12a", None), "the data has no 'a'; "),
+        (WHERE, ("12a", None), "the data has no 'a'; its 10 symbols begin '0123456789'"),
         (WHERE, ("123", 2), "length=2: the prompt alone has 3 tokens"),
         (space((1, 4, 4), levels=2), ("1", None), "prompt=1: the model's data is no text"),
         (space((2,)), (None, 9), "length=9: the model's data is no text"),

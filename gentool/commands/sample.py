@@ -84,7 +84,6 @@ def sample(
     if is_written and complete is not None:
         raise UsageError("prompt and length are for text, complete is for images: they exclude each other")
     labels = _labels(model, n, y, seed)
-    announce(loaded)
     task, draw = None, partial(_samples, model, labels)
     if complete is not None:
         task = image_task(loaded, dataset, device.torch, complete, n, seed)
@@ -93,6 +92,7 @@ def sample(
     elif is_written:
         begun, tokens = beginning(space, prompt, length, n)
         draw = partial(_written, model, begun.to(device.torch), tokens)
+    announce(loaded)
     started = time.perf_counter()
     x = _in_batches(draw, n, batch_size, seed)
     seconds = time.perf_counter() - started

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from gentool.errors import UsageError, nearest
+from gentool.errors import UsageError
 from gentool.models.base import Completes
 from gentool.space import DataSpace
 
@@ -30,8 +30,7 @@ def beginning(space: DataSpace, prompt: str | None, length: int | None, n: int) 
     try:
         tokens = space.tokens(prompt or "")
     except ValueError as error:
-        symbol = next(s for s in str(prompt) if s not in space.vocabulary)
-        raise UsageError(f"prompt: {error}; {nearest(symbol, space.vocabulary)}") from error
+        raise UsageError(f"prompt: {error}; its {len(space.vocabulary)} symbols begin {_few(space)}") from error
     total = length or (space.dims if len(tokens) < space.dims else len(tokens) + space.dims // 2)
     if len(tokens) > total:
         raise UsageError(f"length={length}: the prompt alone has {len(tokens)} tokens")
@@ -63,3 +62,8 @@ def written_on(model: Completes, space: DataSpace, begun: Tensor, length: int) -
         space.check(drawn)
         texts = torch.cat([texts, drawn[:, seen.shape[1] :]], 1)
     return texts[:, :length]
+
+
+def _few(space: DataSpace) -> str:
+    """Return the first symbols there are, on one line."""
+    return repr("".join(space.vocabulary)[:80])
