@@ -1,4 +1,4 @@
-"""What only autoencoders claim: the subspace of PCA, denoising, a density of codes that is followed, fitted and saved."""
+"""What only autoencoders claim: the subspace of PCA, denoising, and densities of codes: followed, fitted, saved."""
 
 from functools import cache
 from typing import Any
