@@ -45,6 +45,7 @@ format: $(VENV)/.gentool-dev  ## mend what ruff can mend
 bench: $(VENV)/.gentool  ## side-by-side timings; the numbers of docs/benchmarks.md, on a quiet machine
 	$(BIN)/python benchmarks/loop_overhead.py
 	$(BIN)/python benchmarks/vae.py
+	$(BIN)/python benchmarks/flows.py
 	$(BIN)/python benchmarks/sampling.py
 
 clean:  ## remove what the tools and the demo made; .venv and your runs stay

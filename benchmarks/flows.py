@@ -22,7 +22,10 @@ from vae import PEERS, peers_python
 
 HERE = Path(__file__).resolve().parent
 LIBRARIES = ["normflows==1.7.3", "nflows==0.14", "zuko==1.6.0"]
-FLOWS = {"realnvp": ["model.transform.couplings=8"], "nsf": ["model.transform.kind=coupling", "model.transform.blocks=3"]}
+FLOWS = {
+    "realnvp": ["model.transform.couplings=8"],
+    "nsf": ["model.transform.kind=coupling", "model.transform.blocks=3"],
+}
 
 
 def libraries_python() -> str:

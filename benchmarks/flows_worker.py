@@ -19,9 +19,7 @@ class Perceptron(nn.Module):
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
         a, b = HIDDEN
-        self.layers = nn.Sequential(
-            nn.Linear(inputs, a), nn.ReLU(), nn.Linear(a, b), nn.ReLU(), nn.Linear(b, outputs)
-        )
+        self.layers = nn.Sequential(nn.Linear(inputs, a), nn.ReLU(), nn.Linear(a, b), nn.ReLU(), nn.Linear(b, outputs))
 
     def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
         """Map (batch, inputs) to (batch, outputs)."""
@@ -48,7 +46,7 @@ def normflows(flow: str) -> tuple[nn.Module, Callable[[Tensor], Tensor]]:
 
 
 def _flipped(transform: nn.Module) -> nn.Module:
-    """Normflows' splines run from data to noise as `forward`, its flows from noise to data: wrap as its own code does."""
+    """Its splines run from data to noise as `forward`, its flows from noise to data: wrapped."""
 
     class Flipped(nn.Module):
         def __init__(self) -> None:
