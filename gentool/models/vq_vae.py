@@ -1,6 +1,7 @@
 """VQ-VAE: a grid of codes from a learned codebook, and a prior over the codes that is trained after it."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from math import log
 from typing import Annotated, Any, Literal, NamedTuple
@@ -170,8 +171,7 @@ class VQVAE(GenerativeModel):
 
     def objective(self, batch: Batch) -> Tensor:
         """Return (batch,) nats, the negative bound: it falls as the code learns, and goes on falling with the prior."""
-        reconstruction, log_p_z = self._parts(batch)
-        return -(reconstruction + log_p_z)
+        return -torch.stack(self._parts(batch)).sum(0)
 
     def _parts(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Return log p(x | z(x)), without its graph, and log p(z(x)), each (batch,)."""
@@ -296,13 +296,5 @@ class VQVAE(GenerativeModel):
 
 def _space_of_codes(space: DataSpace, codes: int, shape: tuple[int, int, int]) -> DataSpace:
     """Return the space of the grids of codes of examples in `space`."""
-    return DataSpace(
-        shape=shape,
-        levels=codes,
-        classes=space.classes,
-        examples=space.examples,
-        loc=torch.full(shape, (codes - 1) / 2),
-        scale=torch.full(shape, codes - 1.0),
-        frequencies=space.frequencies,
-        vocabulary=(),
-    )
+    loc, scale = torch.full(shape, (codes - 1) / 2), torch.full(shape, codes - 1.0)
+    return replace(space, shape=shape, levels=codes, loc=loc, scale=scale, vocabulary=())
