@@ -27,7 +27,9 @@ class Average:
         self.decay = decay
         self.followed = [p for p in model.averaged() if p.requires_grad]
         if not self.followed:
-            raise UsageError(f"trainer.ema={decay}: {type(model).__name__} has no weights that gradients move; set null")
+            raise UsageError(
+                f"trainer.ema={decay}: {type(model).__name__} has no weights that gradients move; set null"
+            )
         names = {id(p): name for name, p in model.named_parameters()}
         self.names = [names[id(p)] for p in self.followed]
         self.shadow = [p.detach().clone() for p in self.followed]

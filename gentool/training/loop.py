@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gentool.errors import Diverged, Interrupted, UsageError, nearest
+from gentool.errors import Diverged, Interrupted
 from gentool.models.base import GenerativeModel, Pass
 from gentool.nn.network import exact
 from gentool.training import processes, rng
