@@ -224,9 +224,9 @@ def test_ctrl_c_before_anything_runs_is_quiet():
 @pytest.mark.parametrize(("line", "words"), [
     ("gentool tr", ["train"]),
     ("gentool train mod", ["model.", "model="]),
-    ("gentool train model=", ["model=vae", "model=vae_conv"]),
+    ("gentool train model=vae", ["model=vae", "model=vae_conv", "model=vae_svi"]),
     ("gentool train trainer.epo", ["trainer.epochs="]),
-    ("gentool list model=va", ["model=vae", "model=vae_conv"]),
+    ("gentool list model=vae_", ["model=vae_conv", "model=vae_svi"]),
     ("gentool sample mod", []),
     ("gentool nope ", []),
 ])  # fmt: skip
