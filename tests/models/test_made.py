@@ -59,7 +59,7 @@ def test_samples_of_a_class_look_like_it(tmp_path):
     assert main(["train", "model=made", "dataset=digits", "model.conditional=true", f"out={tmp_path / 'run'}"]) == 0
     import gentool
 
-    model = gentool.load(tmp_path / "run")
+    model = gentool.load(str(tmp_path / "run")).model
     y = torch.arange(10).repeat(40)
     with fork(0):
         x = model.sample(len(y), y)
