@@ -81,12 +81,11 @@ class Autoencoder(GenerativeModel):
         super().__init__(space, sampler)
         if space.vocabulary:
             raise UsageError("an autoencoder rebuilds images and points, and this data is text")
-        if conditional and not space.classes:
-            raise UsageError("model.conditional=true needs data with classes, and this has none")
+        self.condition(conditional)
         if reconstruction == "cross_entropy" and space.levels is None:
             raise UsageError("model.reconstruction=cross_entropy is for integer levels; choose auto or squared_error")
         check_corruption(space, "model.corruption", corruption)
-        self.corruption, self.level, self.conditional = corruption, level, conditional
+        self.corruption, self.level = corruption, level
         self.by_cross_entropy = space.levels is not None and reconstruction != "squared_error"
         classes = space.classes if conditional else 0
         self.encoder = encoder(space, latent_dim, classes)

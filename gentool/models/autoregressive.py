@@ -109,9 +109,7 @@ class Autoregressive(GenerativeModel):
         sampler: Sampler,
     ) -> None:
         super().__init__(space, sampler)
-        if conditional and not space.classes:
-            raise UsageError("model.conditional=true needs data with classes, and this has none")
-        self.conditional = conditional
+        self.condition(conditional)
         self.observation = conditional_for(space, likelihood, components)
         self.network = network(space, self.observation.outputs_per_dim, space.classes if conditional else 0)
         self.register_buffer("start", self.observation.start(), persistent=False)
@@ -149,9 +147,7 @@ class Autoregressive(GenerativeModel):
             return torch.cat([self._mixed(x[i : i + size], None) for i in range(0, len(x), size)])
         if y is not None:
             return torch.cat([self._mixed(x[i : i + size], y[i : i + size]) for i in range(0, len(x), size)])
-        log_p_y = self.space.frequencies.to(x.device).log()
-        each = [self.log_prob(x, torch.full((len(x),), c, device=x.device)) for c in range(self.space.classes)]
-        return (torch.stack(each, 1) + log_p_y).logsumexp(1)
+        return self.each_label(x, lambda y: self.log_prob(x, y)).logsumexp(1)
 
     @torch.no_grad()
     def sample(self, n: int, y: Tensor | None = None) -> Tensor:
@@ -162,7 +158,7 @@ class Autoregressive(GenerativeModel):
     @torch.no_grad()
     def picture(self, n: int, y: Tensor | None = None) -> Tensor:
         """Return the mean of each p(x_i | x_<i) at the samples that `sample` would draw; them, if not sampler.mean."""
-        y = self._labels(n, y)
+        y = self.labels(n, y)
         x = self.sample(n, y)
         if not self.sampler["mean"] or self.space.vocabulary or self.space.is_points:
             return x
@@ -182,7 +178,7 @@ class Autoregressive(GenerativeModel):
         Returns:
             (n, *space.shape), in data space.
         """
-        y, u = self._labels(len(x), y), self._uniform(len(x))
+        y, u = self.labels(len(x), y), self._uniform(len(x))
         body, cached = self.network.body, isinstance(self.network.body, Cached)
         if not isinstance(body, Mixed) or body.masks == 1:
             return self._fill(x, known, y, u, cached=cached)
@@ -252,6 +248,3 @@ class Autoregressive(GenerativeModel):
             with body.wearing(mask):
                 each.append(self._log_prob(x, y))
         return torch.stack(each).logsumexp(0) - log(body.masks)
-
-    def _labels(self, n: int, y: Tensor | None) -> Tensor | None:
-        return (self.draw_labels(n) if y is None else y) if self.conditional else None

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from gentool.batch import Batch
+from gentool.errors import UsageError
 from gentool.space import DataSpace
 
 Metrics = Mapping[str, Tensor]
@@ -73,6 +74,19 @@ class GenerativeModel(nn.Module, ABC):
         self.space = space
         self.sampler = dict(sampler)
 
+    def condition(self, conditional: bool) -> None:
+        """Make it a model of p(x | y), or of p(x).
+
+        Args:
+            conditional: whether labels are seen.
+
+        Raises:
+            UsageError: if the data has no labels to see.
+        """
+        if conditional and not self.space.classes:
+            raise UsageError("model.conditional=true needs data with classes, and this has none")
+        self.conditional = conditional
+
     def players(self) -> dict[str, list[nn.Parameter]]:
         """Return the parameters each player of the training moves; disjoint, and together all of them."""
         return {"model": list(self.parameters())}
@@ -130,6 +144,23 @@ class GenerativeModel(nn.Module, ABC):
     def draw_labels(self, n: int) -> Tensor:
         """Draw (n,) int64 labels by their training frequency."""
         return torch.multinomial(self.space.frequencies, n, replacement=True)
+
+    def labels(self, n: int, y: Tensor | None) -> Tensor | None:
+        """Return the labels of n samples: y, drawn where that is None; None where the model is not conditional."""
+        return (self.draw_labels(n) if y is None else y) if self.conditional else None
+
+    def each_label(self, x: Tensor, log_prob: Callable[[Tensor], Tensor]) -> Tensor:
+        """Return log p(y) + log p(x | y) for every class y, p(y) by frequency; its logsumexp over y is log p(x).
+
+        Args:
+            x: (batch, …), of which the batch and the device are taken.
+            log_prob: maps labels (batch,) to log p(x | y), (batch,) nats.
+
+        Returns:
+            (batch, classes) nats.
+        """
+        labels = [torch.full((len(x),), c, device=x.device) for c in range(self.space.classes)]
+        return torch.stack([log_prob(y) for y in labels], 1) + self.space.frequencies.to(x.device).log()
 
 
 @runtime_checkable

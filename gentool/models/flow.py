@@ -58,11 +58,10 @@ class Flow(GenerativeModel):
         sampler: Sampler,
     ) -> None:
         super().__init__(space, sampler)
-        if conditional and not space.classes:
-            raise UsageError("model.conditional=true needs data with classes, and this has none")
+        self.condition(conditional)
         if space.vocabulary:
             raise UsageError("a flow is of reals and of ordered levels, and the symbols of text have no order")
-        self.alpha, self.conditional = alpha, conditional
+        self.alpha = alpha
         self.transform = transform(space, space.classes if conditional else 0)
 
     @property
@@ -113,7 +112,7 @@ class Flow(GenerativeModel):
     @torch.no_grad()
     def sample(self, n: int, y: Tensor | None = None) -> Tensor:
         """Draw noise at the sampler's temperature, and map it to data."""
-        y = (self.draw_labels(n) if y is None else y) if self.conditional else None
+        y = self.labels(n, y)
         x = self._leave(self.sample_latent(n), y)
         return x if self.space.levels is None else x.clamp(0, self.space.levels - 1).to(self.space.dtype)
 
@@ -133,7 +132,7 @@ class Flow(GenerativeModel):
         Returns:
             (n, *space.shape) float, in data space.
         """
-        y = (self.draw_labels(len(z)) if y is None else y) if self.conditional else None
+        y = self.labels(len(z), y)
         x = self._leave(z, y)
         return x if self.space.levels is None else (x - 0.5).clamp(0, self.space.levels - 1)
 
@@ -150,7 +149,7 @@ class Flow(GenerativeModel):
         """
         v, log_det = self._enter(x, 0.5)
         if self.conditional and y is None:
-            y = self._each_label(v, log_det).argmax(0)
+            y = self.each_label(v, lambda y: self._log_density(v, log_det, y)).argmax(1)
         return self.transform.forward_and_log_det(v, y if self.conditional else None)[0]
 
     def _noise(self, x: Tensor) -> Tensor | float:
@@ -172,13 +171,7 @@ class Flow(GenerativeModel):
         z, inner = self.transform.forward_and_log_det(v, y)
         return inner + log_det - 0.5 * (z.square().sum(1) + self.space.dims * log(2 * pi))
 
-    def _each_label(self, v: Tensor, log_det: Tensor) -> Tensor:
-        """Return log p(y) p(v | y), (classes, batch)."""
-        log_p_y = self.space.frequencies.to(v.device).log()
-        labels = [torch.full((len(v),), c, device=v.device) for c in range(self.space.classes)]
-        return torch.stack([self._log_density(v, log_det, y) + log_p_y[c] for c, y in enumerate(labels)])
-
     def _any_label(self, v: Tensor, log_det: Tensor, y: Tensor | None) -> Tensor:
         if self.conditional and y is None:
-            return self._each_label(v, log_det).logsumexp(0)
+            return self.each_label(v, lambda y: self._log_density(v, log_det, y)).logsumexp(1)
         return self._log_density(v, log_det, y if self.conditional else None)

@@ -67,13 +67,12 @@ class Mixture(GenerativeModel):
         sampler: Sampler,
     ) -> None:
         super().__init__(space, sampler)
-        if conditional and not space.classes:
-            raise UsageError("model.conditional=true needs data with classes, and this has none")
+        self.condition(conditional)
         if space.vocabulary:
             raise UsageError("Gaussians are over numbers, and this data are symbols")
         if components > space.examples:
             raise UsageError(f"model.components={components}: more than the {space.examples} examples")
-        self.components, self.covariance, self.floor, self.conditional = components, covariance, floor, conditional
+        self.components, self.covariance, self.floor = components, covariance, floor
         groups = space.classes if conditional else 1
         factors = torch.ones(space.dims) if covariance == "diagonal" else torch.eye(space.dims)
         means = torch.randn(groups, components, space.dims)

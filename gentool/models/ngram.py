@@ -84,13 +84,12 @@ class NGram(GenerativeModel):
         super().__init__(space, sampler)
         if space.levels is None:
             raise UsageError("an n-gram counts symbols, and this data is real: bin it, or take model=gmm")
-        if conditional and not space.classes:
-            raise UsageError("model.conditional=true needs data with classes, and this has none")
+        self.condition(conditional)
         if smoothing == "discount" and amount >= 1:
             raise UsageError(
                 f"model.amount={amount}: expected a discount between 0 and 1; smoothing=dirichlet takes more"
             )
-        self.order, self.smoothing, self.amount, self.conditional = order, smoothing, amount, conditional
+        self.order, self.smoothing, self.amount = order, smoothing, amount
         self.base = space.levels + 1
         groups = space.classes if conditional else 1
         room = min(groups * self.base**order, space.examples * space.dims)
@@ -160,9 +159,7 @@ class NGram(GenerativeModel):
             (batch,) nats.
         """
         if self.conditional and y is None:
-            log_p_y = self.space.frequencies.to(x.device).log()
-            each = [self.log_prob(x, torch.full((len(x),), c, device=x.device)) for c in range(self.space.classes)]
-            return (torch.stack(each, 1) + log_p_y).logsumexp(1)
+            return self.each_label(x, lambda y: self.log_prob(x, y)).logsumexp(1)
         size = max(1, CHUNK // (self.space.dims * self.base))
         groups = self._groups(len(x), y)
         return torch.cat([self._log_prob(x[i : i + size], groups[i : i + size]) for i in range(0, len(x), size)])
@@ -217,7 +214,7 @@ class NGram(GenerativeModel):
         Returns:
             (n, *space.shape), in data space.
         """
-        y = self.draw_labels(len(x)) if self.conditional and y is None else y
+        y = self.labels(len(x), y)
         symbols, given = (t.flatten(1)[:, self.sequence] for t in (x.long(), known))
         groups = self._groups(len(x), y)
         u = torch.rand(symbols.shape, device=x.device)

@@ -89,8 +89,7 @@ class VAE(GenerativeModel):
         sampler: Sampler,
     ) -> None:
         super().__init__(space, sampler)
-        if conditional and not space.classes:
-            raise UsageError("model.conditional=true needs data with classes, and this has none")
+        self.condition(conditional)
         if free_bits and draws > 1:
             raise UsageError(f"model.free_bits={free_bits} needs model.draws=1: the {draws}-draw bound has no KL term")
         if free_bits and prior == "mixture":
@@ -99,7 +98,6 @@ class VAE(GenerativeModel):
             )
         self.latent_dim = latent_dim
         self.beta, self.kl_warm_up, self.free_bits, self.draws = beta, kl_warm_up, free_bits, draws
-        self.conditional = conditional
         classes = space.classes if conditional else 0
         self.observation = likelihood_for(space, likelihood, sigma)
         self.encoder = encoder(space, 2 * latent_dim, classes)
@@ -195,9 +193,7 @@ class VAE(GenerativeModel):
         """
         if not self.conditional or y is not None:
             return self._bound(x, y if self.conditional else None, draws)
-        log_p_y = self.space.frequencies.to(x.device).log()
-        bounds = [self._bound(x, label, draws) + log_p_y[c] for c, label in enumerate(self._each_label(x))]
-        return torch.stack(bounds).logsumexp(0)
+        return self.each_label(x, lambda label: self._bound(x, label, draws)).logsumexp(1)
 
     def _bound(self, x: Tensor, y: Tensor | None, draws: int) -> Tensor:
         q = self._posterior(x, y)
@@ -255,7 +251,7 @@ class VAE(GenerativeModel):
     @torch.no_grad()
     def decode(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         """Return (n, *space.shape) float, the mean of p(x | z); y=None of a conditional model draws labels."""
-        return self.observation.mean(self._outputs(z, self._prior_labels(len(z), y)))
+        return self.observation.mean(self._outputs(z, self.labels(len(z), y)))
 
     @torch.no_grad()
     def encode(self, x: Tensor, y: Tensor | None = None) -> Tensor:
@@ -271,27 +267,21 @@ class VAE(GenerativeModel):
     @torch.no_grad()
     def infer_labels(self, x: Tensor) -> Tensor:
         """Return (batch,) the labels that maximise log p(y) + ELBO(x | y), its expectation taken at the mean of q."""
-        scores = []
-        for label in self._each_label(x):
-            q = self._posterior(x, label)
-            z = q.mu.unsqueeze(0)
-            scores.append(self._reconstruction(x, z, label)[0] - self.prior.kl(*q, z).sum(1))
-        return (torch.stack(scores, 1) + self.space.frequencies.to(x.device).log()).argmax(1)
 
-    def _each_label(self, x: Tensor) -> Iterator[Tensor]:
-        for c in range(self.space.classes):
-            yield torch.full((len(x),), c, device=x.device)
+        def score(y: Tensor) -> Tensor:
+            q = self._posterior(x, y)
+            z = q.mu.unsqueeze(0)
+            return self._reconstruction(x, z, y)[0] - self.prior.kl(*q, z).sum(1)
+
+        return self.each_label(x, score).argmax(1)
 
     def _known_labels(self, x: Tensor, y: Tensor | None) -> Tensor | None:
         return (self.infer_labels(x) if y is None else y) if self.conditional else None
-
-    def _prior_labels(self, n: int, y: Tensor | None) -> Tensor | None:
-        return (self.draw_labels(n) if y is None else y) if self.conditional else None
 
     def _outputs(self, z: Tensor, y: Tensor | None) -> Tensor:
         outputs: Tensor = self.decoder(z, y) + self.start
         return outputs
 
     def _prior_outputs(self, n: int, y: Tensor | None) -> Tensor:
-        y = self._prior_labels(n, y)
+        y = self.labels(n, y)
         return self._outputs(self.sample_latent(n), y)

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from typing_extensions import TypedDict
 
 from gentool.batch import Batch
-from gentool.errors import UsageError
 from gentool.models.base import GenerativeModel, HasLikelihood, Loss, Metrics, Minimizer, Pass
 from gentool.nn import Network
 from gentool.probability.codebook import Codebook, perplexity
@@ -101,9 +100,7 @@ class VQVAE(GenerativeModel):
         sampler: Sampler,
     ) -> None:
         super().__init__(space, sampler)
-        if conditional and not space.classes:
-            raise UsageError("model.conditional=true needs data with classes, and this has none")
-        self.conditional = conditional
+        self.condition(conditional)
         self.beta, self.autoencoder_share = beta, autoencoder_share
         self.observation = likelihood_for(space, likelihood, sigma)
         self.encoder = encoder(space, latent_dim)

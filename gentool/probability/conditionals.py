@@ -2,8 +2,7 @@
 
 from typing import Literal
 
-from gentool.errors import UsageError
-from gentool.probability.likelihoods import Bernoulli, Categorical
+from gentool.probability.likelihoods import Bernoulli, Categorical, chosen
 from gentool.probability.mixture_likelihoods import GaussianMixture, LogisticMixture
 from gentool.space import DataSpace
 
@@ -30,15 +29,7 @@ def conditional_for(
     Raises:
         UsageError: where it does not fit the data; the message names what does.
     """
-    fits = _fitting(space)
-    chosen = fits[0] if name == "auto" else name
-    if chosen not in fits:
-        holds = "reals" if space.levels is None else f"integers of {space.levels} levels"
-        hint = " (or dataset.binarize=dynamic)" if chosen == "bernoulli" and space.is_image else ""
-        raise UsageError(
-            f"model.likelihood={chosen} does not fit data of {holds}; choose auto, {', '.join(fits)}{hint}"
-        )
-    match chosen:
+    match chosen(space, name, _fitting(space)):
         case "bernoulli":
             return Bernoulli(space)
         case "categorical":

@@ -1,5 +1,6 @@
 """p(x | network outputs): how a decoder's numbers are read as a distribution over data space."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -85,6 +86,27 @@ class Categorical(Likelihood):
         return mean
 
 
+def chosen(space: DataSpace, name: str, fits: Sequence[str]) -> str:
+    """Return the name of a likelihood: the one asked for, the first that fits where that is auto.
+
+    Args:
+        space: the data's facts.
+        name: what was asked for.
+        fits: the likelihoods of such data, the best first.
+
+    Returns:
+        One of `fits`.
+
+    Raises:
+        UsageError: where what was asked for is none of them; the message names what is.
+    """
+    if name == "auto" or name in fits:
+        return fits[0] if name == "auto" else name
+    holds = "reals" if space.levels is None else f"integers of {space.levels} levels"
+    hint = " (or dataset.binarize=dynamic)" if name == "bernoulli" and space.is_image else ""
+    raise UsageError(f"model.likelihood={name} does not fit data of {holds}; choose auto, {', '.join(fits)}{hint}")
+
+
 def likelihood_for(space: DataSpace, name: Name, sigma: Sigma) -> Likelihood:
     """Build the likelihood of that name, or the one that fits the space.
 
@@ -100,15 +122,7 @@ def likelihood_for(space: DataSpace, name: Name, sigma: Sigma) -> Likelihood:
     Raises:
         UsageError: where it does not fit the data; the message names what does.
     """
-    fits = _fitting(space)
-    chosen = fits[0] if name == "auto" else name
-    if chosen not in fits:
-        holds = "reals" if space.levels is None else f"integers of {space.levels} levels"
-        hint = " (or dataset.binarize=dynamic)" if chosen == "bernoulli" and space.is_image else ""
-        raise UsageError(
-            f"model.likelihood={chosen} does not fit data of {holds}; choose auto, {', '.join(fits)}{hint}"
-        )
-    match chosen:
+    match chosen(space, name, _fitting(space)):
         case "bernoulli":
             return Bernoulli(space)
         case "categorical":

@@ -193,7 +193,7 @@ LABEL_CASES: list[tuple[Callable[[Any], None], Fault]] = [
     ),
     (
         likelihood_laws.labels_are_drawn_by_frequency,
-        replaces("_prior_labels", lambda m, old: lambda n, y: torch.zeros(n, dtype=torch.int64) if y is None else y),
+        replaces("labels", lambda m, old: lambda n, y: torch.zeros(n, dtype=torch.int64) if y is None else y),
     ),
 ]
 
