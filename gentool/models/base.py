@@ -238,3 +238,16 @@ class Refines(Protocol):
         The last frame is the samples. None where the model as it is configured draws them without a chain.
         """
         ...
+
+
+@runtime_checkable
+class HasFields(Protocol):
+    """Functions over data space that say what the model believes there: an energy, a critic, a score."""
+
+    def fields(self) -> Mapping[str, Callable[[Tensor], Tensor]]:
+        """Return functions by name, each of points (n, d) in data space; `plot` draws them in one and two dimensions.
+
+        A field of (n,) numbers that is differentiable is drawn as a map with arrows along its gradient; one of (n, d)
+        vectors as arrows over a map of their length. Names are plain words: "energy", "critic", "score at sigma 0.5".
+        """
+        ...
