@@ -18,11 +18,13 @@ class Network(nn.Module):
 
     Args:
         body: tensors in, one tensor out; a `None` among its inputs (no labels) is handed through.
+        twice: whether it is differentiated twice (a penalty on its gradient, an energy), so never compiled.
     """
 
-    def __init__(self, body: nn.Module) -> None:
+    def __init__(self, body: nn.Module, twice: bool = False) -> None:
         super().__init__()
         self.body = body
+        self.twice = twice
         self.precision: Precision = "fp32"
         self.channels_last = False
 
@@ -40,7 +42,7 @@ class Network(nn.Module):
         self.precision = precision
         self.channels_last = channels_last
         self.body.to(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
-        if compile:
+        if compile and not self.twice:
             self.body.compile()
         else:
             self.body._compiled_call_impl = None  # how nn.Module.compile() is undone
