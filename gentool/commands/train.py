@@ -94,7 +94,7 @@ def train(
         raise UsageError(f"resume={resume}: no run there (expected checkpoints/last.pt in it)")
     config = composed.current() | {"resume": None, "dry_run": False, "out": None}
     loop = make(Path(), config)  # whatever cannot be built says so before there is a folder
-    check_monitor(trainer.monitor, built, loop.valid, seed)
+    check_monitor(trainer.monitor, built, loop.valid, seed, data.density)
     loop.folder = _folder(resume, out, config)
     if resume is not None:
         loop.resume()
@@ -155,6 +155,7 @@ def _loop(
         data=lambda position: Batches(data.train, plan.batch_size, seed, position, processes.rank(), processes.count()),
         train=partial(ordered, data.train, EVALUATION_BATCH, seed),
         valid=partial(ordered, data.valid, EVALUATION_BATCH, seed) if len(data.valid) else None,
+        density=data.density,
         optimizer=optimizer,
         schedule=schedule,
         draw=partial(draw, data=data),
@@ -184,7 +185,7 @@ def draw(model: GenerativeModel, data: Dataset) -> dict[str, Pixels]:
         rows = torch.cat([x.float(), model.reconstruct(x, labels if model.conditional else None)])
         pictures["reconstruction"] = make_grid(rows, space, columns=len(x))
     if space.is_points:
-        pictures |= {"field": field} if (field := draw_fields(model, data)) is not None else {}
+        pictures |= draw_fields(model, data)
     return pictures
 
 

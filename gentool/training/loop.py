@@ -42,6 +42,7 @@ class Loop:
         data: makes an endless stream of batches from a position, `.position` being the batches drawn so far.
         train: one ordered pass over the training split.
         valid: one ordered pass over the validation split; None where it is empty.
+        density: what the data was drawn from, where it is known.
         optimizer: factory of optimisers.
         schedule: factor on the learning rates.
         draw: what is drawn every `sample_every` steps, called in eval mode under fixed noise.
@@ -58,6 +59,7 @@ class Loop:
         data: Callable[[int], Any],
         train: Pass,
         valid: Pass | None,
+        density: object,
         optimizer: Factory | Mapping[str, Factory],
         schedule: Schedule,
         draw: Picture,
@@ -66,7 +68,7 @@ class Loop:
         seed: int,
     ) -> None:
         self.model, self.trainer, self.folder, self.config, self.seed = model, trainer, folder, config, seed
-        self.data, self.train, self.valid, self.draw = data, train, valid, draw
+        self.data, self.train, self.valid, self.draw, self.density = data, train, valid, draw, density
         self.plan = trainer.plan(model.space.examples)
         self.optimizers = Optimizers(
             model,
@@ -179,7 +181,8 @@ class Loop:
         started = time.perf_counter()
         self.model.eval()
         with torch.no_grad(), self.evaluating(), exact(self.model):
-            values: dict[str, Any] = {name: v.tolist() for name, v in validate(self.model, data, self.seed).items()}
+            measured = validate(self.model, data, self.seed, self.density)
+            values: dict[str, Any] = {name: value.tolist() for name, value in measured.items()}
         self.model.train()
         self.last["valid"] = values
         self.log.validation(self.step, self.epoch, values)
