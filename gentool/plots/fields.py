@@ -1,4 +1,4 @@
-"""Fields over the space of one- and two-dimensional points: today the density of a model beside that of the data."""
+"""Fields over the space of one- and two-dimensional points: a model's density beside the data's, energies, critics."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,17 +9,17 @@ import torch
 from torch import Tensor
 
 from gentool.batch import Batch
-from gentool.models.base import GenerativeModel, HasLikelihood
+from gentool.models.base import GenerativeModel, HasFields, HasLikelihood
+from gentool.nn.network import exact
 from gentool.plots.figures import DATA, MODEL, frame, panels, render
 from gentool.plots.grids import Pixels
+from gentool.plots.landscapes import draw_landscape, file_name, landscape
 from gentool.plots.points import Limits, limits, show_limits
+from gentool.plots.regular import CHUNK, regular_points
 from gentool.space import DataSpace
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-CHUNK = 4096
-"""Points evaluated at once: bounds the memory."""
 
 DRAWS = 64
 """Importance samples of each log p(x) while training: a picture every so often must not slow the run."""
@@ -65,9 +65,7 @@ def density_field(log_prob: Callable[[Tensor], Tensor], box: Limits, resolution:
     Returns:
         The field, on the CPU.
     """
-    lines = [low + (high - low) * (torch.arange(resolution) + 0.5) / resolution for low, high in box]
-    mesh = torch.meshgrid(*reversed(lines), indexing="ij")
-    points = torch.stack([axis.reshape(-1) for axis in reversed(mesh)], dim=1)
+    points = regular_points(box, resolution)
     with torch.no_grad():
         values = [log_prob(chunk.to(device)).float().cpu() for chunk in torch.split(points, CHUNK)]
     return Field(box, points, torch.cat(values), resolution)
@@ -151,20 +149,26 @@ class Points(Protocol):
         ...
 
 
-def draw_fields(model: GenerativeModel, data: Points) -> Pixels | None:
-    """Draw a model's density over its training data, as the loop does while training.
+def draw_fields(model: GenerativeModel, data: Points) -> dict[str, Pixels]:
+    """Draw what a model defines over the space of its data, as the loop does while training.
 
     Args:
         model: in eval mode.
         data: what it is trained on.
 
     Returns:
-        (height, width, 3) uint8; None where there is no field: no likelihood, or no points of one or two dimensions.
+        (height, width, 3) uint8 by tag: `field_<name>` of a model with fields, else `field`, the density of one with a
+        likelihood; empty where there is neither, or the data is no points of one or two dimensions.
     """
-    if not isinstance(model, HasLikelihood) or not data.space.is_points or data.space.dims > 2:
-        return None
+    if not data.space.is_points or data.space.dims > 2 or not isinstance(model, HasLikelihood | HasFields):
+        return {}
     shown = torch.arange(min(len(data.train), 1000))
     points = data.train.batch(shown, torch.Generator()).x
+    box = limits(data.space, points)
+    if isinstance(model, HasFields):  # cheap, where a likelihood by an ODE or a bound would take minutes
+        with exact(model):
+            lands = {name: landscape(f, box, RESOLUTION, points.device) for name, f in model.fields().items()}
+        return {f"field_{file_name(name)}": draw_landscape(land, points, title=name) for name, land in lands.items()}
     log_prob = partial(model.log_prob, draws=DRAWS)
-    field = density_field(log_prob, limits(data.space, points), RESOLUTION, points.device)
-    return draw_field(field, points, title="density of the model")
+    field = density_field(log_prob, box, RESOLUTION, points.device)
+    return {"field": draw_field(field, points, title="density of the model")}

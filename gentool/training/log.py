@@ -174,7 +174,10 @@ class RunLog:
         with _writing(self.folder):
             self._events.hparams(int(summary["steps"]), flat(hparams, "."), metrics)
             self.flush()
-            animate(sorted((self.folder / "samples").glob("step_*.png")), self.folder / "samples" / "samples.gif")
+            samples = self.folder / "samples"
+            animate(sorted(samples.glob("step_*.png")), samples / "samples.gif")
+            for tag in sorted({path.stem.rpartition("_")[0] for path in samples.glob("field_?*_*.png")}):
+                animate(sorted(samples.glob(f"{tag}_*.png")), samples / f"{tag}.gif")
             write_report(self.folder, summary)
         self._terminal.close()
         self._summarise(summary)

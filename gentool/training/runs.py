@@ -127,7 +127,7 @@ def load(
     weights: str | None,
     device: Device,
     sampler: Mapping[str, Any],
-    needs: type | None = None,
+    needs: type | tuple[type, ...] | None = None,
 ) -> Loaded:
     """Rebuild the model of a checkpoint.
 
@@ -137,7 +137,7 @@ def load(
         weights: ema or raw; None: EMA where there is one.
         device: where it shall run.
         sampler: overrides of the model's sampling knobs.
-        needs: the capability protocol the command needs.
+        needs: the capability protocol the command needs, or several of which one will do.
 
     Returns:
         The model, and what the checkpoint says of it.
@@ -154,16 +154,22 @@ def load(
         except Unavailable:
             continue
         return loaded
-    fitting = f" that has {needs.__name__}" if needs and next(finished_runs(), None) else ""
+    fitting = f" that has {_names(needs)}" if needs and next(finished_runs(), None) else ""
     raise UsageError(f"no finished run{fitting} under {OUTPUTS}/; train one (gentool train), or give ckpt=")
 
 
-def _load(path: Path, weights: str | None, device: Device, sampler: Mapping[str, Any], needs: type | None) -> Loaded:
+def _load(
+    path: Path,
+    weights: str | None,
+    device: Device,
+    sampler: Mapping[str, Any],
+    needs: type | tuple[type, ...] | None,
+) -> Loaded:
     state = read_checkpoint(path)
     config = state["config"]
     model = build_model(config, DataSpace.from_state(state["space"]), state["model"])
     if needs is not None and not isinstance(model, needs):
-        raise Unavailable(f"{type(model).__name__} does not implement {needs.__name__} ({_duties(needs)})")
+        raise Unavailable(f"{type(model).__name__} does not implement {_names(needs, duties=True)}")
     if weights == "ema" and "ema" not in state:
         raise UsageError(f"weights=ema: {path} holds no averaged weights; it was trained without trainer.ema")
     taken = "ema" if "ema" in state and weights != "raw" else "raw"
@@ -172,6 +178,12 @@ def _load(path: Path, weights: str | None, device: Device, sampler: Mapping[str,
     override_sampler(model, sampler)
     device.place(model)
     return Loaded(model=model, config=config, step=state["step"], path=path, weights=taken, name=run_name(config))
+
+
+def _names(needs: type | tuple[type, ...], *, duties: bool = False) -> str:
+    """Name capabilities, and the methods each asks for."""
+    protocols = needs if isinstance(needs, tuple) else (needs,)
+    return " or ".join(p.__name__ + (f" ({_duties(p)})" if duties else "") for p in protocols)
 
 
 def _duties(protocol: type) -> str:

@@ -41,8 +41,12 @@ def test_the_loop_draws_fields_of_points_only():
             return Batch(torch.randn(len(index), 2), None, index)
 
     points = SimpleNamespace(space=space((2,)), train=Split())
-    assert draw_fields(Normal(points.space), points).shape[2] == 3
-    assert draw_fields(Normal(space((1, 4, 4), levels=2)), SimpleNamespace(space=space((1, 4, 4), levels=2))) is None
+    assert draw_fields(Normal(points.space), points)["field"].shape[2] == 3
+    assert draw_fields(Normal(space((1, 4, 4), levels=2)), SimpleNamespace(space=space((1, 4, 4), levels=2))) == {}
+    model = Normal(points.space)
+    model.fields = lambda: {"energy": lambda x: x.square().sum(1), "score at sigma 0.5": lambda x: -x}
+    with torch.no_grad():  # as the loop calls it
+        assert list(draw_fields(model, points)) == ["field_energy", "field_score_at_sigma_0.5"]
 
 
 def test_the_truth_stands_beside_the_model():
