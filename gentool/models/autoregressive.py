@@ -165,7 +165,7 @@ class Autoregressive(GenerativeModel):
         return self.observation.mean(self._outputs(x, y))
 
     @torch.no_grad()
-    def complete(self, x: Tensor, known: Tensor, y: Tensor | None = None) -> Tensor:
+    def complete(self, x: Tensor, known: Tensor, y: Tensor | None = None, *, cached: bool = True) -> Tensor:
         """Draw what is unknown, each dimension given all those before it in the order.
 
         What is known is given to what comes after it. So where it comes first in the order, this is p(unknown | known).
@@ -174,12 +174,14 @@ class Autoregressive(GenerativeModel):
             x: (n, *space.shape), in data space.
             known: (n, *space.shape), True where x is given.
             y: (n,) labels of a conditional model; None draws them by their training frequency.
+            cached: false draws by one whole forward a dimension, as one does without caches.
 
         Returns:
             (n, *space.shape), in data space.
         """
         y, u = self.labels(len(x), y), self._uniform(len(x))
-        body, cached = self.network.body, isinstance(self.network.body, Cached)
+        body = self.network.body
+        cached = cached and isinstance(body, Cached)
         if not isinstance(body, Mixed) or body.masks == 1:
             return self._fill(x, known, y, u, cached=cached)
         x, which = x.clone(), torch.randint(body.masks, (len(x),), device=x.device)
@@ -188,6 +190,18 @@ class Autoregressive(GenerativeModel):
             with body.wearing(mask):
                 x[rows] = self._fill(x[rows], known[rows], None if y is None else y[rows], u[rows], cached=cached)
         return x
+
+    @property
+    def order(self) -> Tensor:
+        """(dims,) int64, the flat index of each dimension in the order they are drawn."""
+        body: Any = self.network.body
+        order: Tensor = body.order
+        return order
+
+    @torch.no_grad()
+    def outputs(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        """Return (batch, outputs_per_dim, *space.shape), of which each p(x_i | x_<i) is made; y where conditional."""
+        return self._outputs(x, y if self.conditional else None)
 
     def _uniform(self, n: int) -> Tensor:
         """Draw all the randomness of n samples at once, so that it does not depend on how they are computed."""

@@ -147,10 +147,15 @@ class Flow(GenerativeModel):
         Returns:
             (batch, dims).
         """
+        return self.encode_and_log_det(x, y)[0]
+
+    def encode_and_log_det(self, x: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return what `encode` returns and (batch,) log |det dz/dx|, of x in data space; differentiable in x."""
         v, log_det = self._enter(x, 0.5)
         if self.conditional and y is None:
             y = self.each_label(v, lambda y: self._log_density(v, log_det, y)).argmax(1)
-        return self.transform.forward_and_log_det(v, y if self.conditional else None)[0]
+        z, inner = self.transform.forward_and_log_det(v, y if self.conditional else None)
+        return z, inner + log_det
 
     def _noise(self, x: Tensor) -> Tensor | float:
         return 0.0 if self.space.levels is None else torch.rand(x.shape, device=x.device)

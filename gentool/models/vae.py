@@ -163,6 +163,11 @@ class VAE(GenerativeModel):
     def _log_joint(self, x: Tensor, y: Tensor | None, beta: float = 1.0) -> Callable[[Tensor], Tensor]:
         return lambda z: self._reconstruction(x, z, y) + beta * self.prior.log_prob(z)
 
+    @torch.no_grad()
+    def log_joint(self, x: Tensor, z: Tensor, y: Tensor | None = None) -> Tensor:
+        """Return (batch,) log p(x, z) in nats, z (batch, latent_dim); of a conditional model log p(x, z | y)."""
+        return self._log_joint(x, y if self.conditional else None)(z.unsqueeze(0))[0]
+
     def _draw(self, q: Posterior, draws: int) -> Tensor:
         """Draw z = mu + sigma eps: (draws, batch, latent_dim)."""
         eps = torch.randn(draws, *q.mu.shape, device=q.mu.device, dtype=q.mu.dtype)
