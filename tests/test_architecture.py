@@ -27,6 +27,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "schema": {"errors", "describe"},
     "plots": MATHEMATICS | {"models", "training"},
     "metrics": MATHEMATICS | {"models", "training"},
+    "laws": MATHEMATICS | {"models", "training"},
     "training": MATHEMATICS | CONFIGURATION | {"models", "device", "plots", "metrics"},
 }
 ANYTHING_BUT_UP = {"cli", "__main__"}  # what stands above the commands
