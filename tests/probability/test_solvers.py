@@ -1,0 +1,157 @@
+"""Solvers on Gaussian data, whose best denoiser is known: mean, variance, and the order of their errors."""
+
+from functools import partial
+from math import log2
+
+import pytest
+import torch
+
+from gentool.errors import UsageError
+from gentool.probability import solvers
+from gentool.probability.noise import Noise
+from gentool.probability.solvers import Counted, unseen
+
+MEAN, STD = torch.tensor([1.5, -0.5], dtype=torch.float64), torch.tensor([0.5, 2.0], dtype=torch.float64)
+HIGH, LOW = 40.0, 0.05
+DETERMINISTIC = {
+    "ddim": partial(solvers.ddim, eta=0.0),
+    "heun": partial(solvers.heun, churn=0.0),
+    "dpmpp_2m": solvers.dpmpp_2m,
+}
+ORDERS = {"ddim": 1, "heun": 2, "dpmpp_2m": 2}
+
+
+def best(z, r):
+    """E[x | z] of x ~ N(MEAN, STD²)."""
+    return MEAN + STD**2 / (STD**2 + r * r) * (z - MEAN)
+
+
+def levels(steps, rho=7.0):
+    return Noise(law="geometric", sigma_min=LOW, sigma_max=HIGH, mean=0.0, std=1.0).levels(steps, rho)
+
+
+def noise(n, seed=0):
+    g = torch.Generator().manual_seed(seed)
+    return MEAN + (STD**2 + HIGH**2).sqrt() * torch.randn(n, 2, generator=g, dtype=torch.float64)
+
+
+def path_error(solver, steps):
+    """How far a solver ends from the flow's end, z - mean shrunk by sqrt((s² + r²) / (s² + R²))."""
+    start = noise(20)
+    end = solver(best, start, levels(steps)[:-1], unseen)
+    exact = MEAN + ((STD**2 + LOW**2) / (STD**2 + HIGH**2)).sqrt() * (start - MEAN)
+    return float((end - exact).abs().max())
+
+
+@pytest.mark.parametrize("name", DETERMINISTIC)
+def test_error_falls_with_the_order(name):
+    errors = [path_error(DETERMINISTIC[name], steps) for steps in (65, 129, 257)]
+    for coarse, fine in zip(errors, errors[1:], strict=False):
+        assert abs(log2(coarse / fine) - ORDERS[name]) < 0.25, errors
+
+
+def moments_return(solver, steps, tolerance, n=40_000):
+    torch.manual_seed(0)
+    x = solver(best, noise(n), levels(steps), unseen)
+    assert ((x.mean(0) - MEAN).abs() < 5 * STD / n**0.5 + tolerance).all(), x.mean(0)
+    assert ((x.std(0) / STD - 1).abs() < 5 / (2 * n) ** 0.5 + tolerance).all(), x.std(0) / STD
+
+
+SOLVERS = {
+    **DETERMINISTIC,
+    "half": partial(solvers.ddim, eta=0.5),
+    "churned": partial(solvers.heun, churn=10.0),
+    "ancestral": solvers.ancestral,
+    "langevin": partial(solvers.annealed_langevin, inner_steps=25, step_size=0.3),
+}
+
+
+@pytest.mark.parametrize("name", SOLVERS)
+def test_mean_and_variance_return(name):
+    if name == "langevin":  # slow to forget the wider levels
+        moments_return(SOLVERS[name], 40, 0.06, n=3000)
+    else:
+        moments_return(SOLVERS[name], 100, 0.03)
+
+
+def test_ancestral_error_is_of_first_order():
+    torch.manual_seed(0)
+    gaps = []
+    for steps in (8, 32):
+        x = solvers.ancestral(best, noise(100_000), levels(steps), unseen)
+        gaps.append(float((1 - x.std(0) / STD).max()))
+    assert 2.5 < gaps[0] / gaps[1] < 6, gaps
+
+
+def _wrong_drift(denoise, z, levels, seen):
+    return solvers.heun(lambda z, r: 2 * z - denoise(z, r), z, levels[:3], seen, churn=0.0)
+
+
+def _std_for_variance(denoise, z, levels, seen):
+    return solvers.ddim(denoise, z, levels, seen, eta=0.7)[:, :1] * 1.1
+
+
+def _clipped(denoise, z, levels, seen):
+    return solvers.heun(lambda z, r: denoise(z, r).clamp(-1, 1), z, levels, seen, churn=0.0)
+
+
+@pytest.mark.parametrize("fault", [_wrong_drift, _std_for_variance, _clipped], ids=lambda f: f.__name__)
+def test_moments_catch_faults(fault):
+    with pytest.raises(AssertionError):
+        moments_return(fault, 100, 0.03)
+
+
+def test_evaluations():
+    counts = {}
+    for name, solver in SOLVERS.items():
+        counted = Counted(best)
+        shown = []
+        solver(counted, noise(2), levels(10), lambda z, r, shown=shown: shown.append(r))
+        counts[name] = counted.evaluations
+        assert len(shown) >= 11 and shown[-1] == 0
+    assert counts == {"ddim": 10, "heun": 19, "dpmpp_2m": 10, "half": 10, "churned": 19, "ancestral": 10, "langevin": 251}
+
+
+def test_ancestral_is_ddim_at_eta_one():
+    ends = []
+    for solver in (solvers.ancestral, partial(solvers.ddim, eta=1.0)):
+        torch.manual_seed(3)
+        ends.append(solver(best, noise(5), levels(10), unseen))
+    assert torch.equal(*ends)
+
+
+COVARIANCE = torch.tensor([[1.0, 0.8], [0.8, 1.0]], dtype=torch.float64)
+
+
+def correlated(z, r):
+    gain = COVARIANCE @ torch.linalg.inv(COVARIANCE + r * r * torch.eye(2, dtype=torch.float64))
+    return z @ gain.T
+
+
+def unknown_follows_the_known(visits, n=4000):
+    """x_2 given x_1 = 1 is N(0.8, 0.36)."""
+    torch.manual_seed(0)
+    x = torch.tensor([[1.0, 0.0]], dtype=torch.float64).expand(n, 2)
+    known = torch.tensor([[True, False]]).expand(n, 2)
+    z = HIGH * torch.randn(n, 2, dtype=torch.float64)
+    out = solvers.inpaint(correlated, z, levels(40), x, known, visits=visits)
+    assert torch.equal(out[:, 0], x[:, 0])
+    assert abs(float(out[:, 1].mean()) - 0.8) < 0.06, out[:, 1].mean()
+    assert abs(float(out[:, 1].std()) - 0.6) < 0.06, out[:, 1].std()
+
+
+def test_inpainting_draws_the_conditional():
+    unknown_follows_the_known(10)
+
+
+def test_inpainting_needs_its_visits():
+    with pytest.raises(AssertionError):
+        unknown_follows_the_known(1)
+
+
+def test_knobs_of_another_method_are_refused():
+    knobs = {"method": "heun", "steps": 5, "rho": 7.0, "eta": 0.5, "churn": 0.0, "inner_steps": 1, "step_size": 0.1}
+    with pytest.raises(UsageError, match="eta=0.5"):
+        solvers.solver_of(knobs)
+    with pytest.raises(UsageError, match="churn=2"):
+        solvers.solver_of({**knobs, "method": "ancestral", "eta": 0.0, "churn": 2.0})
