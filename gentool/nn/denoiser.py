@@ -12,6 +12,7 @@ from gentool.errors import UsageError
 from gentool.nn.blocks import Activation, activation, gain, linear
 from gentool.nn.condition import Condition, Sinusoids
 from gentool.nn.network import Network
+from gentool.nn.unet import UNet
 from gentool.space import DataSpace
 
 Dropout = Annotated[float, Field(ge=0, lt=1)]
@@ -107,6 +108,7 @@ def denoiser(
     octaves: NonNegativeInt,
     hidden_channels: Sequence[PositiveInt],
     blocks: PositiveInt,
+    patch: PositiveInt,
     attention: NonNegativeInt,
     activation: Activation,
     dropout: Dropout,
@@ -125,7 +127,8 @@ def denoiser(
             they let a network of few layers draw what is narrow.
         hidden_channels: unet: channels of each level; each level but the first halves the sides, rounding up.
         blocks: unet: residual blocks of each level, on the way down and on the way up.
-        attention: unet: pixels of the longer side up to which places look at each other; 0 for nowhere.
+        patch: unet: side of the squares of pixels that are the channels of one place; 2 is four times as fast as 1.
+        attention: unet: places of the longer side of a level up to which they look at each other; 0 for nowhere.
         activation: the activation's name.
         dropout: share of the features inside a block that are zeroed while training.
 
@@ -139,8 +142,14 @@ def denoiser(
     """
     if kind == "unet" and not space.is_image:
         raise UsageError(f"kind=unet needs images, and x has shape {space.shape}: use kind=mlp or kind=auto")
+    outputs = space.shape if outputs_per_dim == 1 else (outputs_per_dim, *space.shape)
+    if kind == "unet" or (kind == "auto" and space.is_image):
+        if not hidden_channels:
+            raise UsageError("denoiser.hidden_channels=[]: give at least one level, such as [32,64]")
+        channels, height, width = space.shape
+        shape = (channels, height, width)
+        return Network(UNet(shape, outputs, classes, hidden_channels, blocks, patch, attention, activation, dropout))
     if not hidden_features:
         raise UsageError("denoiser.hidden_features=[]: give at least one block, such as [128,128]")
-    outputs = space.shape if outputs_per_dim == 1 else (outputs_per_dim, *space.shape)
     body = ResidualMLP(space.shape, outputs, classes, hidden_features, octaves, activation, dropout)
     return Network(body) if space.is_image else body
