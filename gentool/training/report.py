@@ -70,7 +70,7 @@ def _numbers(summary: Mapping[str, Any]) -> str:
 def _charts(metrics: Path) -> str:
     lines: dict[str, dict[str, list[tuple[float, float]]]] = {}
     lists: dict[str, list[float]] = {}
-    for entry in _entries(metrics):
+    for entry in entries(metrics):
         for name, value in entry.items():
             if name in ("step", "epoch", "split") or value is None:
                 continue
@@ -95,7 +95,7 @@ def _card(name: str, splits: Mapping[str, Sequence[tuple[float, float]]]) -> str
     return f'<div class="card">{head}{curves(splits, "step")}</div>'
 
 
-def _entries(metrics: Path) -> list[dict[str, Any]]:
+def entries(metrics: Path) -> list[dict[str, Any]]:
     """The lines of `metrics.jsonl` up to the first that is torn."""
     entries: list[dict[str, Any]] = []
     if metrics.exists():
