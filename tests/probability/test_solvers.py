@@ -1,6 +1,7 @@
 """Solvers on Gaussian data, whose best denoiser is known: mean, variance, and the order of their errors."""
 
 from functools import partial
+from itertools import pairwise
 from math import log2
 
 import pytest
@@ -46,7 +47,7 @@ def path_error(solver, steps):
 @pytest.mark.parametrize("name", DETERMINISTIC)
 def test_error_falls_with_the_order(name):
     errors = [path_error(DETERMINISTIC[name], steps) for steps in (65, 129, 257)]
-    for coarse, fine in zip(errors, errors[1:], strict=False):
+    for coarse, fine in pairwise(errors):
         assert abs(log2(coarse / fine) - ORDERS[name]) < 0.25, errors
 
 
@@ -109,7 +110,15 @@ def test_evaluations():
         solver(counted, noise(2), levels(10), lambda z, r, shown=shown: shown.append(r))
         counts[name] = counted.evaluations
         assert len(shown) >= 11 and shown[-1] == 0
-    assert counts == {"ddim": 10, "heun": 19, "dpmpp_2m": 10, "half": 10, "churned": 19, "ancestral": 10, "langevin": 251}
+    assert counts == {
+        "ddim": 10,
+        "heun": 19,
+        "dpmpp_2m": 10,
+        "half": 10,
+        "churned": 19,
+        "ancestral": 10,
+        "langevin": 251,
+    }
 
 
 def test_ancestral_is_ddim_at_eta_one():
