@@ -33,7 +33,7 @@ def group_norm(x: Tensor, groups: int, scale: Tensor, shift: Tensor) -> Tensor:
 
 
 class _GroupNorm(torch.autograd.Function):
-    """y = a x + b, with a and b of each example and channel; sums are never narrower than fp32."""
+    """y = a x + b, with a and b of each example and channel; sums are added up in fp32."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, groups: int, scale: Tensor, shift: Tensor) -> Tensor:
@@ -65,7 +65,8 @@ class _GroupNorm(torch.autograd.Function):
 
 
 def _over_places(x: Tensor) -> Tensor:
-    return x.sum((2, 3), dtype=torch.float64 if x.dtype == torch.float64 else torch.float32)
+    # torch sums bfloat16 in fp32 and rounds the sum; asked for a sum in fp32, it would first copy the whole of x.
+    return x.sum((2, 3)).to(torch.promote_types(x.dtype, torch.float32))
 
 
 def _over_groups(x: Tensor, groups: int) -> Tensor:
