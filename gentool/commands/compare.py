@@ -59,8 +59,7 @@ def write(runs: Sequence[Run], folder: Path, left_out: Sequence[str] = ()) -> Pa
     """
     rankings = ranked(runs)
     heading, cells, below = tables.header(rankings), tables.rows(runs, rankings), tables.notes(runs, rankings)
-    print(tables.plain(heading, cells, bold=sys.stdout.isatty()))
-    print("\n".join([*below, *left_out]))
+    print("\n".join([tables.plain(heading, cells, bold=sys.stdout.isatty()), *below, *left_out]))
     texts = {
         "table.md": tables.markdown(heading, cells, below),
         "table.csv": tables.comma_separated(runs, rankings),

@@ -3,7 +3,7 @@
 import glob
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -60,12 +60,15 @@ def read_runs(asked: Sequence[str] | None) -> list[Run]:
     Raises:
         UsageError: if there is none, or one is no finished run.
     """
-    folders = list(finished_runs())[::-1] if asked is None else list(dict.fromkeys(_folders(asked)))
+    folders = (
+        list(finished_runs())[::-1]
+        if asked is None
+        else list({folder.resolve(): folder for folder in _folders(asked)}.values())
+    )
     if not folders:
         raise UsageError("no finished run under outputs/; train some (gentool train), or give runs=[A,B]")
     measured = list(_evaluations(folders))
-    names = _names(folders)
-    runs = [_read(folder, name, measured) for folder, name in zip(folders, names, strict=True)]
+    runs = [_read(folder, measured) for folder in folders]
     if asked is None:
         runs = [run for run in runs if run.protocols or run.unavailable]
         if not runs:
@@ -102,13 +105,16 @@ def _finished(path: Path) -> list[Path]:
     return sorted(summary.parent for depth in ("*", "*/*") for summary in path.glob(f"{depth}/summary.json"))
 
 
-def _names(folders: Sequence[Path]) -> list[str]:
-    """Return short names: the folders' last part, or as many last parts as tell them apart."""
-    for depth in range(1, max(len(folder.resolve().parts) for folder in folders) + 1):
-        names = ["/".join(folder.resolve().parts[-depth:]) for folder in folders]
-        if len(set(names)) == len(names):
-            return names
-    return [str(folder) for folder in folders]
+def _named(runs: Sequence[Run]) -> list[Run]:
+    """Give runs short names that differ: the model's, with the dataset's, or the last parts of their folders."""
+    parts = [run.folder.resolve().parts for run in runs]
+    candidates = [
+        [str(run.summary["model"]) for run in runs],
+        [f"{run.summary['model']}-{run.summary['dataset']}" for run in runs],
+        *(["/".join(part[-depth:]) for part in parts] for depth in range(1, max(map(len, parts)) + 1)),
+    ]
+    names = next(names for names in candidates if len(set(names)) == len(names))
+    return [replace(run, name=name) for run, name in zip(runs, names, strict=True)]
 
 
 def _evaluations(folders: Sequence[Path]) -> Iterator[dict[str, Any]]:
@@ -124,7 +130,7 @@ def _evaluations(folders: Sequence[Path]) -> Iterator[dict[str, Any]]:
             yield found
 
 
-def _read(folder: Path, name: str, measured: Sequence[dict[str, Any]]) -> Run:
+def _read(folder: Path, measured: Sequence[dict[str, Any]]) -> Run:
     files = [folder / "checkpoints" / f"{which}.pt" for which in ("best", "last")]
     own = {identity(file)["sha256"] for file in files if file.is_file()}
     try:
@@ -133,7 +139,7 @@ def _read(folder: Path, name: str, measured: Sequence[dict[str, Any]]) -> Run:
         data = {"dataset": summary["dataset"]} | {k: v for k, v in config["dataset"].items() if k not in MOVABLE}
     except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
         raise UsageError(f"runs={folder}: its summary.json or config.yaml cannot be read: {error}") from error
-    run = Run(folder, name, summary, data, {}, {}, {}, {})
+    run = Run(folder, folder.name, summary, data, {}, {}, {}, {})
     for report in measured:
         if report["run"]["sha256"] in own:
             run.values.update(report["metrics"])
