@@ -153,5 +153,5 @@ class Known(GenerativeModel):
             target=mcmc.OPTIMAL[method] if wanted is None else None,
             frames=frames,
         )
-        self._measured = {"acceptance": done.acceptance, "step size": done.step_size}
+        self._measured = {"acceptance": float(done.acceptance), "step size": done.step_size}
         return (loc + scale * done.frames).float()

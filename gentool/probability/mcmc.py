@@ -75,13 +75,17 @@ def metropolis(log_density: LogDensity, state: State, step_size: float) -> tuple
     return _choose(state, proposal, proposal.log_p - state.log_p)
 
 
-def langevin(log_density: LogDensity, state: State, step_size: float) -> tuple[State, Tensor]:
+def langevin(
+    log_density: LogDensity, state: State, step_size: float, *, drift: float | None = None
+) -> tuple[State, Tensor]:
     """Propose x' = x + s²/2 grad log p(x) + s eps, and take it by Metropolis and Hastings' rule (MALA).
 
     Args:
         log_density: of the chains.
         state: where they stand, with gradients.
         step_size: s.
+        drift: largest size of an entry of s²/2 grad log p(x), in units of s; None: no limit. With one, chains
+            move also where p is steep (MALTA), and their density stays what it is.
 
     Returns:
         The next state, and (chains,) probabilities of acceptance.
@@ -89,29 +93,39 @@ def langevin(log_density: LogDensity, state: State, step_size: float) -> tuple[S
     Reference: Exponential Convergence of Langevin Distributions and Their Discrete Approximations, Roberts and Tweedie,
         1996, https://doi.org/10.2307/3318418
     """
-    proposal = unadjusted_langevin(log_density, state, step_size)[0]
-    forward = proposal.x - state.x - step_size**2 / 2 * state.gradient
-    back = state.x - proposal.x - step_size**2 / 2 * proposal.gradient
+    proposal = unadjusted_langevin(log_density, state, step_size, drift=drift)[0]
+    forward = proposal.x - state.x - step_size**2 / 2 * _limited(state.gradient, step_size, drift)
+    back = state.x - proposal.x - step_size**2 / 2 * _limited(proposal.gradient, step_size, drift)
     log_q = (forward.square() - back.square()).flatten(1).sum(1) / (2 * step_size**2)
     return _choose(state, proposal, proposal.log_p - state.log_p + log_q)
 
 
-def unadjusted_langevin(log_density: LogDensity, state: State, step_size: float) -> tuple[State, Tensor]:
+def unadjusted_langevin(
+    log_density: LogDensity, state: State, step_size: float, *, drift: float | None = None
+) -> tuple[State, Tensor]:
     """Move to x' = x + s²/2 grad log p(x) + s eps whatever comes: right only as s goes to 0.
 
     Args:
         log_density: of the chains.
         state: where they stand, with gradients.
         step_size: s.
+        drift: largest size of an entry of s²/2 grad log p(x), in units of s; None: no limit.
 
     Returns:
         The next state, and (chains,) ones.
     """
-    moved = state.x + step_size**2 / 2 * state.gradient + step_size * torch.randn_like(state.x)
+    slope = _limited(state.gradient, step_size, drift)
+    moved = state.x + step_size**2 / 2 * slope + step_size * torch.randn_like(state.x)
     return state_at(log_density, moved, gradient=True), torch.ones_like(state.log_p)
 
 
-def hmc(log_density: LogDensity, state: State, step_size: float, *, leapfrog_steps: int) -> tuple[State, Tensor]:
+def _limited(gradient: Tensor, step_size: float, drift: float | None) -> Tensor:
+    return gradient if drift is None else gradient.clamp(-2 * drift / step_size, 2 * drift / step_size)
+
+
+def hmc(
+    log_density: LogDensity, state: State, step_size: float, *, leapfrog_steps: int, drift: float | None = None
+) -> tuple[State, Tensor]:
     """Give each chain a momentum N(0, 1), follow Hamilton's equations by leapfrog, accept by the energy's error.
 
     Args:
@@ -119,6 +133,8 @@ def hmc(log_density: LogDensity, state: State, step_size: float, *, leapfrog_ste
         state: where they stand, with gradients.
         step_size: of a leapfrog.
         leapfrog_steps: leapfrogs of one transition.
+        drift: largest size of an entry of s²/2 grad log p(x), in units of s; None: no limit. Any force keeps
+            volumes and can be reversed, so the density stays what it is.
 
     Returns:
         The next state, and (chains,) probabilities of acceptance.
@@ -128,9 +144,9 @@ def hmc(log_density: LogDensity, state: State, step_size: float, *, leapfrog_ste
     start = torch.randn_like(state.x)
     momentum, moving = start, state
     for _ in range(leapfrog_steps):
-        half = momentum + step_size / 2 * moving.gradient
+        half = momentum + step_size / 2 * _limited(moving.gradient, step_size, drift)
         moving = state_at(log_density, moving.x + step_size * half, gradient=True)
-        momentum = half + step_size / 2 * moving.gradient
+        momentum = half + step_size / 2 * _limited(moving.gradient, step_size, drift)
     kinetic = (start.square() - momentum.square()).flatten(1).sum(1) / 2
     return _choose(state, moving, moving.log_p - state.log_p + kinetic)
 
@@ -153,12 +169,12 @@ class Run(NamedTuple):
 
     Attributes:
         frames: (frames, chains, *shape): where they stood, from the start to the end.
-        acceptance: mean probability of acceptance, over chains and the transitions after burn-in.
-        step_size: of those transitions.
+        acceptance: mean probability of acceptance, over chains and the transitions after burn-in; a scalar.
+        step_size: of the first of those transitions.
     """
 
     frames: Tensor
-    acceptance: float
+    acceptance: Tensor
     step_size: float
 
 
@@ -172,6 +188,7 @@ def run(
     steps: int,
     target: float | None,
     frames: int,
+    decay: float = 1.0,
 ) -> Run:
     """Run chains: burn in, where the step size may follow the acceptance, then step on with it held.
 
@@ -184,6 +201,8 @@ def run(
         steps: transitions after them.
         target: the acceptance that the step size is moved towards; None: it stays.
         frames: how many moments are kept, the start and the end among them; 1: the end.
+        decay: factor on the step size from one transition after burn-in to the next. Every transition leaves the
+            density as it is, so large steps may find its parts, and small ones settle in them.
 
     Returns:
         The moments, and what the transitions after burn-in were like.
@@ -192,13 +211,13 @@ def run(
     # Chains move far at first and little later, so the moments kept thin out: 0, …, total.
     kept = {round(total * (i / max(frames - 1, 1)) ** 2) for i in range(frames)} if frames > 1 else {total}
     shots = [state.x] if 0 in kept else []
-    accepted = 0.0
+    accepted = torch.zeros_like(state.log_p[0])  # on the device: only adapting chains wait for it
     for t in range(1, total + 1):
-        state, probability = kernel(log_density, state, step_size)
+        state, probability = kernel(log_density, state, step_size * decay ** max(0, t - burn_in - 1))
         if t <= burn_in and target is not None:  # Robbins and Monro's steps
             step_size *= exp(2 * (float(probability.mean()) - target) / t**0.6)
         elif t > burn_in:
-            accepted += float(probability.mean()) / steps
+            accepted += probability.mean() / steps
         if t in kept:
             shots.append(state.x)
     return Run(torch.stack(shots), accepted, step_size)

@@ -88,7 +88,7 @@ def test_conditional_models_keep_the_laws_of_every_model(subject):
         laws.codes_reconstruct(model, few(subject))
     laws.looking_changes_nothing(model, few(subject))
     laws.examples_do_not_see_each_other(model, subject.batch(8), subject.batch(8, seed=2000))
-    if "new_examples" not in TINY[subject.name]:
+    if "new_examples" not in TINY[subject.name] and model.objective(few(subject)) is not None:
         laws.objective_is_the_training_loss(model, few(subject))
 
 
