@@ -153,7 +153,7 @@ class Attention(nn.Module):
         batch, channels, height, width = x.shape
         places = self.qkv(self.norm(x)).permute(0, 2, 3, 1).reshape(batch, height * width, 3, self.heads, -1)
         q, k, v = places.permute(2, 0, 3, 1, 4)  # (batch, heads, places, features) each
-        # Written out: the places are few, and torch's fused kernel was 7 times as slow in bfloat16 (docs/benchmarks.md).
+        # Written out: the places are few, and torch's fused kernel took 7 times as long in bfloat16.
         weights = torch.softmax(q @ k.transpose(-1, -2) / sqrt(q.shape[-1]), -1)
         seen = weights.to(v.dtype) @ v
         image = seen.transpose(1, 2).reshape(batch, height, width, channels).permute(0, 3, 1, 2)
