@@ -6,6 +6,7 @@ from torch import Tensor
 from gentool.models.base import GenerativeModel, Refines
 from gentool.plots.grids import Pixels
 from gentool.plots.pictures import draw_examples
+from gentool.space import DataSpace
 from gentool.training.console import number
 from gentool.training.rng import fork
 
@@ -16,26 +17,36 @@ SHOWN = 64
 """Images in a frame; all points of the first batch."""
 
 
-def frames_of(model: GenerativeModel, n: int, y: Tensor | None, seed: int) -> list[Pixels]:
-    """Draw the chains of the first batch of samples from their start to their end.
+def moments_of(model: GenerativeModel, n: int, y: Tensor | None, seed: int) -> Tensor | None:
+    """Run the chains of the first batch of samples again, and keep what they pass through.
 
     Args:
-        model: any; only one that refines has frames.
+        model: any; only one that refines has chains.
         n: samples of that batch.
         y: (n,) labels, or None.
         seed: of the samples.
 
     Returns:
-        Frames of one size, the last repeated; none where there are no chains.
+        (frames, n, *space.shape) in data space; None where there are no chains.
     """
     if not isinstance(model, Refines):
-        return []
+        return None
     with fork(seed, 0), torch.no_grad():
-        moments = model.chain(n, y, frames=FRAMES)
-    if moments is None:
-        return []
-    space = model.space
-    title = f"{n} chains, from their start to their end"
+        return model.chain(n, y, frames=FRAMES)
+
+
+def moving_picture(moments: Tensor, space: DataSpace, y: Tensor | None) -> list[Pixels]:
+    """Draw the chains from their start to their end.
+
+    Args:
+        moments: (frames, n, *space.shape) in data space.
+        space: facts of the data.
+        y: (n,) labels, or None.
+
+    Returns:
+        Frames of one size, the last repeated.
+    """
+    title = f"{moments.shape[1]} chains, from their start to their end"
     shown = [x if space.is_points else x[:SHOWN] for x in moments]
     drawn = [draw_examples(x, space, None if y is None else y[: len(x)], title=title) for x in shown]
     return [*drawn, *drawn[-1:] * (REST - 1)]

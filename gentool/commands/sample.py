@@ -11,13 +11,14 @@ import torch
 from pydantic import NonNegativeInt, PositiveInt
 from torch import Tensor
 
-from gentool.commands.chains import frames_of, remarks
+from gentool.commands.chains import moments_of, moving_picture, remarks
 from gentool.commands.prompts import Task, image_task
 from gentool.commands.reader import Output, announce
 from gentool.commands.texts import beginning, written_on
 from gentool.device import Device
 from gentool.errors import Unavailable, UsageError
 from gentool.models.base import Completes, GenerativeModel
+from gentool.plots.filmstrips import draw_filmstrip
 from gentool.plots.grids import single
 from gentool.plots.pictures import SHOWN, draw_examples
 from gentool.space import DataSpace
@@ -45,6 +46,8 @@ def sample(
     complete: str | None,
 ) -> Path:
     """Draw n samples: `samples.png`, `samples.npz`, of text `samples.txt`, and where asked for `images/*.png`.
+
+    Where samples are the ends of chains, also `samples.gif` and `samples_chain.png`: what they pass through.
 
     Args:
         ckpt: a checkpoint or a run; None: the newest finished run.
@@ -110,8 +113,11 @@ def sample(
         columns = len(y) if isinstance(y, list) and 1 < len(y) <= n else None
         title = f"{n} samples of {loaded.name}"
         output.png("samples.png", draw_examples(shown, space, labels, title=title, columns=columns))
-        if frames := frames_of(model, min(n, batch_size), None if labels is None else labels[:batch_size], seed):
-            output.gif("samples.gif", frames, 150)
+        first = None if labels is None else labels[:batch_size]
+        if (moments := moments_of(model, min(n, batch_size), first, seed)) is not None:
+            output.gif("samples.gif", moving_picture(moments, space, first), 150)
+            strip = draw_filmstrip(moments, space, first, title=f"from the start of the chains to {title}")
+            output.png("samples_chain.png", strip)
     if images:
         for i, image in enumerate(x):
             output.png(f"images/{i:0{len(str(n - 1))}d}.png", single(image, space))
