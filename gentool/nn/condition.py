@@ -10,8 +10,8 @@ from gentool.nn.blocks import Activation, activation, gain, linear
 FREQUENCIES = 64
 """Sines, and as many cosines, that a number is spread over."""
 
-FASTEST = 500.0
-"""Radians a unit of the fastest sine: numbers a thousandth apart can be told from each other."""
+FASTEST = 100.0
+"""Radians a unit of the fastest sine: hundredths can be told apart, and a solver need not follow faster ripples."""
 
 
 class Sinusoids(nn.Module):
