@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from math import log
 from typing import Annotated, Literal, cast
 
 import torch
@@ -15,7 +14,6 @@ from gentool.models.base import GenerativeModel, Loss, Metrics, Minimizer, Pass
 from gentool.nn.network import exact
 from gentool.probability import solvers
 from gentool.probability.diffusion_likelihood import Denoise, Flow, across, evidence
-from gentool.probability.gaussians import log_density
 from gentool.probability.likelihoods import likelihood_for
 from gentool.probability.noise import Noise, Parameterisation, denoised, score, weight
 from gentool.probability.ode import draw_probes
@@ -156,14 +154,14 @@ class Diffusion(GenerativeModel):
 
     def _guided(self, y: Tensor | None) -> Denoise:
         """Return (z, r (batch,)) -> x0 for labels, moved away from x0 without them by the sampler's guidance."""
-        w, clip = self._knobs["guidance"], self._knobs["clip"] and self.space.levels is not None
+        w = self._knobs["guidance"]
 
         def denoise(z: Tensor, r: Tensor) -> Tensor:
             x0 = self._denoise(z, r, y)
             if w != 1 and y is not None:
                 free = self._denoise(z, r, torch.full_like(y, self.space.classes))
                 x0 = free + w * (x0 - free)
-            return x0.clamp(-1, 1) if clip else x0
+            return x0
 
         return denoise
 
@@ -171,7 +169,8 @@ class Diffusion(GenerativeModel):
         """Return the denoiser for labels (n,), noise at the largest ratio, and the ratios to visit."""
         self._check()
         guided, knobs = self._guided(y), self._knobs
-        denoise = solvers.Counted(lambda z, r: guided(z, torch.full((len(z),), r, device=z.device)))
+        top = 1.0 if knobs["clip"] and self.space.levels is not None else float("inf")
+        denoise = solvers.Counted(lambda z, r: guided(z, z.new_full((len(z),), r)).clamp(-top, top))
         start = self.sample_latent(n) * (self.noise.sigma_max**2 + self.scale.square()).sqrt()
         return denoise, start, self.noise.levels(knobs["steps"], knobs["rho"])
 
@@ -280,16 +279,10 @@ class Diffusion(GenerativeModel):
         return read + evidence(partial(self._denoise, y=y), v, low, high, float(self.scale), draws=draws)
 
     def _flow_value(self, x: Tensor, y: Tensor | None, draws: int) -> Tensor:
-        v, low, flow = self.space.to_model(x), self.noise.sigma_min, self._flow(partial(self._denoise, y=y))
+        v, flow = self.space.to_model(x), self._flow(partial(self._denoise, y=y))
         if self.space.levels is None:
             return flow.log_prob(v, draw_probes(v, 1)) - self.space.scale.log().sum()
-        total = v.new_full((len(v),), -torch.inf)
-        for _ in range(draws):
-            z = v + low * torch.randn_like(v)
-            q = log_density(z, v, v.new_tensor(low).log()).flatten(1).sum(1)
-            weight = flow.log_prob(z, draw_probes(z, 1)) + self.observation.log_prob(x, z.unsqueeze(1)) - q
-            total = torch.logaddexp(total, weight)
-        return total - log(draws)
+        return flow.log_mass(v, lambda z: self.observation.log_prob(x, z.unsqueeze(1)), draws=draws)
 
     def fields(self) -> Mapping[str, Callable[[Tensor], Tensor]]:
         """Return the score of points with noise, of a few standard deviations of the data."""

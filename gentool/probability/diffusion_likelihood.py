@@ -9,7 +9,8 @@ from math import log, pi
 import torch
 from torch import Tensor
 
-from gentool.probability.ode import integrate, integrate_with_log_det
+from gentool.probability.gaussians import log_density
+from gentool.probability.ode import draw_probes, integrate, integrate_with_log_det
 
 Denoise = Callable[[Tensor, Tensor], Tensor]
 """Maps z (batch, *shape) and r (batch,) to E[x | z]."""
@@ -129,3 +130,22 @@ class Flow:
         )
         dims = z[0].numel()
         return log_det + dims * log(self.shrink) - 0.5 * (u.flatten(1).square().sum(1) + dims * log(2 * pi))
+
+    def log_mass(self, x: Tensor, read: Callable[[Tensor], Tensor], *, draws: int) -> Tensor:
+        """Return log (1/k) sum_i p(z_i) p(x | z_i) / q(z_i | x), z_i ~ N(x, low²): below log P(x), rising to it.
+
+        Args:
+            x: (batch, *shape), integer levels in model space.
+            read: log p(x | z) of z, (batch,) nats.
+            draws: k.
+
+        Returns:
+            (batch,) nats.
+        """
+        total = x.new_full((len(x),), -torch.inf)
+        for _ in range(draws):
+            eps = torch.randn_like(x)
+            log_q = log_density(eps, 0.0, 0.0).flatten(1).sum(1) - x[0].numel() * log(self.low)
+            z = x + self.low * eps
+            total = torch.logaddexp(total, self.log_prob(z, draw_probes(z, 1)) + read(z) - log_q)
+        return total - log(draws)
