@@ -29,6 +29,7 @@ def tour(
     device: Device,
     minutes: PositiveFloat,
     models: list[str] | None,
+    metrics: list[str],
     seed: NonNegativeInt,
     out: str | None,
 ) -> Path:
@@ -41,6 +42,7 @@ def tour(
         device: where the runs run.
         minutes: of training in all; evaluation comes on top.
         models: names of models; None: every one there is.
+        metrics: what is measured of each.
         seed: of every run and evaluation.
         out: the tour's folder; None: one that the same words find again.
 
@@ -66,7 +68,7 @@ def tour(
     print(f"{len(fitting)} models, {duration(60 * share)} of training each; then each is evaluated. Folder: {folder}")
     failed = []
     for i, model in enumerate(fitting):
-        did, said = _visit(model, folder, [*words, f"seed={seed}", f"trainer.minutes={share:.6f}"], seed)
+        did, said = _visit(model, folder, [*words, f"seed={seed}"], [f"trainer.minutes={share:.6f}"], metrics)
         if said:
             failed.append(f"{model} failed: {said}")
         print(f"{i + 1}/{len(fitting)}  {failed[-1] if said else f'{model}: {did}'}", flush=True)
@@ -106,14 +108,17 @@ def _name(dataset: str, minutes: float, seed: int, words: Sequence[str]) -> str:
     return f"{dataset}_{minutes:g}min_seed{seed}" + (f"_{more}" if words else "")
 
 
-def _visit(model: str, folder: Path, words: Sequence[str], seed: int) -> tuple[str, str]:
+def _visit(
+    model: str, folder: Path, words: Sequence[str], length: Sequence[str], metrics: Sequence[str]
+) -> tuple[str, str]:
     """Train and evaluate one model, as far as that is not done.
 
     Args:
         model: its name.
         folder: of the tour.
-        words: what `gentool train` is told.
-        seed: of the evaluation.
+        words: the data, device and seed, as they are typed.
+        length: of the training.
+        metrics: what is measured.
 
     Returns:
         What was done, and what went wrong: empty where nothing did.
@@ -125,14 +130,14 @@ def _visit(model: str, folder: Path, words: Sequence[str], seed: int) -> tuple[s
     code, said = 0, ""
     if not (run / "summary.json").is_file():
         stopped = (run / "checkpoints" / "last.pt").is_file()
-        what = [f"resume={run}"] if stopped else [f"model={model}", *words, f"out={run}"]
+        what = [f"resume={run}"] if stopped else [f"model={model}", *words, *length, f"out={run}"]
         code, said = run_program(["train", *what], logs / f"{model}_train.log")
         did.append("trained")
     if code == 0 and unevaluated(read_runs([str(run)])):
-        where = [word for word in words if word.startswith(("device", "dataset.root", "dataset.path"))]
-        asked = ["evaluate", f"ckpt={run}", f"out={run / 'evaluate'}", f"seed={seed}", *where]
+        where = [word for word in words if word.startswith(("device", "seed", "dataset.root", "dataset.path"))]
+        asked = ["evaluate", f"ckpt={run}", f"metrics=[{','.join(metrics)}]", f"out={run / 'evaluate'}", *where]
         code, said = run_program(asked, logs / f"{model}_evaluate.log")
         did.append("evaluated")
     if code in SIGNALS:
         raise Interrupted(f"stopped at {model}; the same command goes on, in {folder}", code - 128)
-    return " and ".join(did) or "finished before", said if code else ""
+    return " and ".join(did) or "finished before", (said or f"exit code {code}") if code else ""

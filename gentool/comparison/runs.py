@@ -75,7 +75,7 @@ def read_runs(asked: Sequence[str] | None) -> list[Run]:
             raise UsageError(
                 "no finished run under outputs/ was evaluated; gentool evaluate ckpt=RUN, or evaluate=true"
             )
-    return runs
+    return _named(runs)
 
 
 def unevaluated(runs: Iterable[Run]) -> list[Run]:

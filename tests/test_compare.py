@@ -1,0 +1,336 @@
+"""`compare` and `tour`: what may be ranked is, what may not is named, and the page stands alone."""
+
+import csv
+import json
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+import yaml
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from PIL import Image
+
+from gentool.cli import catalogue, main
+from gentool.commands import compare as comparing
+from gentool.commands import tour as touring
+from gentool.comparison import ranked, read_runs, tables
+from gentool.metrics.directions import BETTER
+from gentool.plots.trilemma import Corner, trilemma
+from gentool.training.checkpoints import identity
+
+PROTOCOL = {"split": "test", "n": 100, "kind": "importance", "draws": 100, "weights": "ema", "seed": 0}
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def make(folder, model="vae", dataset="digits", values=None, protocol=None, **more):
+    """Write what a finished run leaves, and what `evaluate` wrote of it."""
+    folder = Path(folder)
+    (folder / "checkpoints").mkdir(parents=True)
+    (folder / "samples").mkdir()
+    (folder / "checkpoints" / "best.pt").write_bytes(str(folder).encode())
+    summary = {
+        "model": model,
+        "dataset": dataset,
+        "parameters": 1234,
+        "seconds": 65.0,
+        "best": {"metric": "model/loss"},
+    }
+    (folder / "summary.json").write_text(json.dumps(summary))
+    (folder / "config.yaml").write_text(yaml.safe_dump({"dataset": {"binarize": "none", "root": str(folder)} | more}))
+    lines = [{"step": i, "epoch": 1, "split": s, "model/loss": 9.0 / i} for i in (1, 2, 3) for s in ("train", "valid")]
+    (folder / "metrics.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    for step in (10, 20):
+        Image.new("L", (40, 40), step).save(folder / "samples" / f"step_{step:08d}.png")
+    if values:
+        measure(folder, values, protocol)
+    return folder
+
+
+def measure(folder, values, protocol=None, name="evaluate"):
+    report = {
+        "metrics": values,
+        "standard_error": dict.fromkeys(values, 0.5),
+        "protocol": {metric: PROTOCOL | (protocol or {}) for metric in values},
+        "unavailable": {"modes": "no mixture"},
+        "run": identity(folder / "checkpoints" / "best.pt"),
+    }
+    (folder / name).mkdir()
+    (folder / name / "metrics.json").write_text(json.dumps(report))
+
+
+def run(*words, code=0):
+    assert main(["compare", *words]) == code
+
+
+def table(folder):
+    return list(csv.DictReader(Path(folder, "table.csv").read_text().splitlines()))
+
+
+@pytest.fixture
+def three():
+    make("a", "vae", values={"nll": 90.0, "recall": 0.5, "precision": 0.7, "samples_per_second": 1000.0})
+    make("b", "iwae", values={"nll": 88.0, "recall": 0.4, "precision": 0.9, "samples_per_second": 100.0})
+    make("c", "made", values={"nll": 80.0, "recall": 0.9}, protocol={"kind": "exact", "draws": 1})
+
+
+def test_the_best_of_what_was_measured_alike_is_bold(three, capsys):
+    run("runs=[a,b,c]", "out=done")
+    printed = capsys.readouterr()
+    assert printed.out.splitlines()[-1] == "done"
+    markdown = Path("done/table.md").read_text()
+    vae, iwae, made = (
+        next(line for line in markdown.splitlines() if f"| {name} |" in line) for name in ("vae", "iwae", "made")
+    )
+    assert "**88 ± 0.5 importance**" in iwae and "**0.90000" in iwae
+    assert "| 90 ± 0.5 importance |" in vae and "**0.50000" in vae and "**1,000" in vae
+    assert "| 80 ± 0.5† |" in made, "a value of another protocol is shown, unranked"
+    assert (
+        "† nll: measured by another protocol, not ranked: made (kind exact not importance, draws 1 not 100)" in markdown
+    )
+    assert "† nll" in printed.out and "88 ± 0.5 importance*" in printed.out
+    rows = {row["model"]: row for row in table("done")}
+    assert rows["iwae"]["nll"] == "88.0" and rows["iwae"]["nll_best"] == "true" and rows["vae"]["nll_best"] == "false"
+    assert rows["made"]["nll_ranked"] == "false" and rows["made"]["nll_best"] == "false"
+
+
+@pytest.mark.parametrize(
+    ("other", "differs"),
+    [
+        ({"protocol": {"draws": 5000}}, "draws 5000 not 100"),
+        ({"protocol": {"n": 10}}, "n 10 not 100"),
+        ({"protocol": {"split": "valid"}}, "split valid not test"),
+        ({"binarize": "static"}, "binarize static not none"),
+        ({"dataset": "mnist"}, "dataset mnist not digits"),
+        ({"protocol": {"conditional": True}}, "conditional True not none"),
+    ],
+)
+def test_other_protocols_are_not_ranked_and_the_difference_is_said(other, differs):
+    make("a", values={"nll": 90.0})
+    make("b", values={"nll": 89.0})
+    make("c", values={"nll": 1.0}, **other)
+    (ranking,) = ranked(read_runs(["a", "b", "c"]))
+    assert ranking.best == ("b",) and ranking.unranked == ("c",) and differs in ranking.note
+
+
+def test_weights_knobs_and_the_place_of_the_data_are_no_protocol():
+    make("a", values={"nll": 90.0}, protocol={"weights": "raw", "sampler": {"steps": 3}})
+    make("b", values={"nll": 89.0})
+    (ranking,) = ranked(read_runs(["a", "b"]))
+    assert ranking.best == ("b",) and not ranking.note
+
+
+def test_one_value_is_not_the_best_and_an_unknown_name_has_no_direction():
+    make("a", values={"nll": 90.0, "novelty": 1.0})
+    make("b", values={"novelty": 2.0})
+    nll, novelty = ranked(read_runs(["a", "b"]))
+    assert (nll.metric, nll.best, novelty.best, novelty.better) == ("nll", (), (), None)
+
+
+def test_every_metric_of_evaluate_has_a_direction():
+    options = catalogue.options(catalogue.verb_file("evaluate"))
+    names = {key[1] for key in (o.key.split(".") for o in options) if key[0] == "definitions" and len(key) == 2}
+    assert names <= BETTER.keys(), "gentool/metrics/directions.py says which way each number is better"
+
+
+def test_what_was_not_evaluated_is_named_with_the_command(three, capsys):
+    make("d")
+    run("runs=[a,d]", code=2)
+    line = capsys.readouterr().err
+    assert line.count("\n") == 1 and "d; gentool evaluate ckpt=d, or evaluate=true" in line
+    assert not Path("outputs").exists()
+
+
+def test_numbers_of_an_older_checkpoint_do_not_count(three, capsys):
+    Path("a/checkpoints/best.pt").write_bytes(b"trained on")
+    run("runs=[a,b]", code=2)
+    assert "a; gentool evaluate ckpt=a" in capsys.readouterr().err
+
+
+def test_the_newest_number_counts_and_others_are_kept():
+    folder = make("a", values={"nll": 90.0, "recall": 0.5})
+    measure(folder, {"nll": 70.0, "modes": 8.0}, name="later")
+    (found,) = read_runs(["a"])
+    assert found.values == {"nll": 70.0, "recall": 0.5, "modes": 8.0} and not found.unavailable
+
+
+@pytest.mark.parametrize(
+    ("asked", "models"),
+    [
+        ("runs=x/*", ["made", "vae"]),
+        ("runs=x", ["made", "vae"]),
+        ("runs=[x/b=1 [é],x/a#2]", ["vae", "made"]),
+        ("runs=[x/b=1 [é],x/*]", ["vae", "made"]),
+    ],
+)
+def test_runs_are_folders_folders_of_them_or_patterns(asked, models, capsys):
+    make("x/b=1 [é]", "vae", values={"nll": 1.0})
+    make("x/a#2", "made", values={"nll": 2.0})
+    run(asked, "out=done")
+    assert [row["model"] for row in table("done")] == models
+
+
+@pytest.mark.parametrize(
+    ("asked", "says"),
+    [("nowhere", "no such folder"), ("empty", "there is no run"), ("stopped", "gentool train resume=stopped")],
+)
+def test_what_is_no_finished_run_is_refused(asked, says, capsys):
+    Path("empty").mkdir()
+    Path("stopped/checkpoints").mkdir(parents=True)
+    run(f"runs={asked}", code=2)
+    assert says in capsys.readouterr().err
+
+
+def test_without_runs_every_evaluated_one_is_compared(capsys):
+    run(code=2)
+    make("outputs/train/vae-digits/1", values={"nll": 1.0})
+    make("outputs/train/vae-digits/2", values={"nll": 2.0})
+    make("outputs/train/vae-digits/3")
+    run("out=done")
+    assert [row["run"] for row in table("done")] == ["1", "2"], "same model, so the folder tells them apart"
+
+
+class Tags(HTMLParser):
+    """Holds a page to being well-formed and alone."""
+
+    ALONE = ("meta", "img", "line", "circle", "polyline", "rect", "br")
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.seen = [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.seen.append((tag, dict(attrs)))
+        if tag not in self.ALONE:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        if tag not in self.ALONE:
+            assert self.open.pop() == tag
+
+    def find(self, tag, **attrs):
+        return [a for t, a in self.seen if t == tag and attrs.items() <= a.items()]
+
+
+def test_the_page_stands_alone_and_holds_everything(three):
+    make("d <b>", "gan", values={"recall": 0.1, "precision": 0.2, "samples_per_second": 9.0})
+    run("runs=[a,b,c,d <b>]", "out=done")
+    text = Path("done/compare.html").read_text()
+    page = Tags()
+    page.feed(text)
+    assert page.open == []
+    assert not page.find("script") and not page.find("link") and not page.find("a")
+    assert not re.search(r"""(src|href)=["'](?!data:)""", text) and "url(" not in text
+    pictures = page.find("img")
+    assert len(pictures) == 4 and all(a["src"].startswith("data:image/png;base64,") for a in pictures)
+    assert len(page.find("circle", **{"class": "disc"})) == 3
+    assert len(page.find("polyline")) == 8, "train and valid of each run"
+    assert len(page.find("tr")) == 5 and text.count("<td><b>") == 4
+    assert "Not measured: made." in text
+
+
+def test_discs_stand_where_recall_and_precision_say_and_grow_with_speed():
+    drawn = trilemma({"low": Corner(0, 0, 1.0), "high": Corner(1, 1, 1000.0), "unknown": Corner(0.5, 0.5, None)})
+    discs = {
+        name: (float(x), float(y), float(r))
+        for x, y, r, name in re.findall(r'cx="(.*?)" cy="(.*?)" r="(.*?)"><title>(\w+)', drawn)
+    }
+    assert discs["low"][0] < discs["unknown"][0] < discs["high"][0]
+    assert discs["low"][1] > discs["unknown"][1] > discs["high"][1]
+    assert discs["high"][2] > 2 * discs["low"][2] and "speed not measured" in drawn
+    assert trilemma({}) == "" and trilemma({"x": Corner(float("nan"), 0, None)}) == ""
+
+
+def test_bold_on_a_terminal():
+    text = tables.plain(["run"], [[tables.Cell("1", True)], [tables.Cell("22")]], bold=True)
+    assert text == "run\n\033[1m1  \033[0m\n22"
+
+
+@pytest.fixture
+def inside(monkeypatch, capsys):
+    """Run the program in this process; the models named in `broken` fail to train."""
+    broken, typed = {}, []
+
+    def program(words, log=None):
+        typed.append(words)
+        model = next((word.partition("=")[2] for word in words if word.startswith("model=")), None)
+        if model in broken:
+            return broken[model], f"{model} diverged"
+        outer, composed = GlobalHydra.instance().hydra, HydraConfig.instance().cfg
+        GlobalHydra.instance().clear()
+        code = main(list(words))
+        GlobalHydra.instance().hydra, HydraConfig.instance().cfg = outer, composed
+        return code, ""
+
+    monkeypatch.setattr(comparing, "gentool", program)
+    monkeypatch.setattr(touring, "run_program", program)
+    return broken, typed
+
+
+TOUR = [
+    "tour",
+    "dataset=moons",
+    "dataset.examples=300",
+    "minutes=0.002",
+    "device=cpu",
+    "models=[gaussian,known,pixelcnn]",
+    "metrics=[nll]",
+]
+
+
+def test_a_tour_trains_what_fits_goes_on_and_ends_in_the_page(inside, capsys):
+    broken, typed = inside
+    broken["known"] = 3
+    assert main(TOUR) == 0
+    printed = capsys.readouterr().out
+    assert "pixelcnn is refused: " in printed and "known failed: known diverged" in printed
+    folder = Path(printed.splitlines()[-1])
+    assert folder.parent == Path("outputs/tour") and folder.name.startswith("moons_0.002min_seed0")
+    assert [row["model"] for row in table(folder)] == ["gaussian"]
+    assert "known failed" in (folder / "compare.html").read_text()
+    config = yaml.safe_load((folder / "runs/gaussian/config.yaml").read_text())
+    assert config["trainer"]["minutes"] == pytest.approx(0.001) and config["dataset"]["examples"] == 300
+    broken.clear()
+    typed.clear()
+    assert main(TOUR) == 0
+    assert [words[:2] for words in typed] == [["train", "model=known"], ["evaluate", f"ckpt={folder}/runs/known"]]
+    assert "gaussian: finished before" in capsys.readouterr().out
+    assert [row["model"] for row in table(folder)] == ["gaussian", "known"]
+    assert main(["compare", f"runs={folder}/runs", "out=again"]) == 0
+    shutil.rmtree(folder / "runs/known/evaluate")
+    assert main(["compare", f"runs={folder}/runs", "evaluate=true", "out=again"]) == 0
+
+
+def test_a_tour_that_cannot_start_says_so(inside, capsys):
+    assert main(["tour", "models=[gaussain]"]) == 2
+    assert "did you mean 'gaussian'?" in capsys.readouterr().err
+    assert main(["tour", "models=[known]"]) == 2
+    assert main(["tour", "minutes=0"]) == 2
+    assert not Path("outputs").exists()
+
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
+def test_the_page_in_a_browser(three, place):
+    run("runs=[a,b,c]", "out=done")
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--window-size=1200,1600", f"--screenshot={place}/page.png"]
+    page = (place / "done/compare.html").as_uri()
+    subprocess.run([CHROMIUM, *flags, page], check=True, timeout=120, capture_output=True)
+    drawn = Image.open(place / "page.png").convert("L")
+    assert len(set(drawn.getdata())) > 20, "something is drawn"
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--dump-dom"]
+    dom = subprocess.run([CHROMIUM, *flags, page], check=True, timeout=120, capture_output=True, text=True).stdout
+    seen = Tags()
+    seen.feed(dom)
+    assert len(seen.find("img")) == 3 and len(seen.find("circle", **{"class": "disc"})) == 2
