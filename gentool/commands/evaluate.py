@@ -1,18 +1,55 @@
-"""Measure a model on held-out data."""
+"""Measure a model, or samples of one, on held-out data."""
 
 import json
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from pydantic import NonNegativeInt, PositiveInt
+from torch import Tensor
+from typing_extensions import TypedDict
 
+from gentool import config
+from gentool.commands.elsewhere import read_samples
 from gentool.commands.reader import Examples, Output, announce, dataset_of, held_out
+from gentool.data.dataset import Dataset
 from gentool.device import Device
 from gentool.errors import Unavailable, UsageError, nearest
-from gentool.metrics.evaluation import BLOCK, Evaluation, Metric
+from gentool.metrics.evaluation import BLOCK, Data, Evaluation, Metric, Several
+from gentool.models.base import HasLikelihood
+from gentool.training.checkpoints import identity
 from gentool.training.runs import Loaded, load
+
+
+class Standard(TypedDict):
+    """What is measured where nothing is asked for.
+
+    Attributes:
+        with_likelihood: of a model that has one.
+        without_likelihood: of the others, and of samples alone.
+    """
+
+    with_likelihood: list[str]
+    without_likelihood: list[str]
+
+
+class Subject(NamedTuple):
+    """What is measured: a loaded model, or samples that some other program made.
+
+    Attributes:
+        name: of the output folder: `<model>-<dataset>`.
+        loaded: the model, or None.
+        samples: (n, *shape), or None.
+        data: what it is held against.
+        stamp: what every metric is measured under.
+    """
+
+    name: str
+    loaded: Loaded | None
+    samples: Tensor | None
+    data: Dataset
+    stamp: Mapping[str, Any]
 
 
 def evaluate(
@@ -22,16 +59,21 @@ def evaluate(
     weights: Literal["ema", "raw"] | None,
     device: Device,
     sampler: Mapping[str, Any],
-    dataset: Mapping[str, str | None],
+    dataset: Mapping[str, Any] | Any,
+    samples: str | None,
     seed: NonNegativeInt,
     out: str | None,
-    metrics: list[str],
+    metrics: list[str] | Literal["full"] | None,
+    standard: Standard,
     split: Literal["test", "valid", "train"],
     n: PositiveInt | None,
+    num_samples: Several,
+    features: Literal["digits", "pixels", "inception"] | None,
+    k: PositiveInt,
     draws: PositiveInt,
     definitions: Mapping[str, Metric],
 ) -> Path:
-    """Measure a model: a table, and `metrics.json`.
+    """Measure a model, or samples made elsewhere: a table, and `metrics.json`.
 
     Args:
         ckpt: a checkpoint or a run; None: the newest finished run.
@@ -39,12 +81,17 @@ def evaluate(
         weights: ema or raw; None: EMA where there is one.
         device: where it runs.
         sampler: overrides of the model's sampling knobs.
-        dataset: where the run's data is now.
+        dataset: where the run's data is now; with `samples`, the dataset itself.
+        samples: a folder of pictures or a .npz, measured in a model's place; None: a model is measured.
         seed: of every noise.
         out: the folder to write to; None: a fresh one.
-        metrics: names of what is measured.
+        metrics: names of what is measured; full: all; None: those of `standard`.
+        standard: what is measured where nothing is asked for.
         split: what it is measured on.
         n: the first so many examples; None: all.
+        num_samples: samples of the model that are held against the examples.
+        features: what distances are in; None: what fits the data.
+        k: neighbours of precision, recall, density and coverage.
         draws: importance samples of each log p(x).
         definitions: the metrics there are, by name.
 
@@ -54,33 +101,72 @@ def evaluate(
     Raises:
         UsageError: if there is no such metric, or the split is empty.
     """
-    for name in metrics:
+    for name in [] if metrics is None or metrics == "full" else metrics:
         if name not in definitions:
             raise UsageError(f"metrics={name}: no such metric; {nearest(name, definitions)}")
-    loaded = load(ckpt, which=which, weights=weights, device=device, sampler=sampler)
-    announce(loaded)
-    data = dataset_of(loaded, dataset, device.torch)
-    examples = held_out(data, seed, split=split, n=n)
-    blocks = partial(examples.blocks, BLOCK, with_labels=loaded.model.conditional)
-    evaluation = Evaluation(loaded.model, blocks, examples.n, seed=seed, density=data.density)
-    chosen = {name: definitions[name] for name in metrics}
-    report = measure(chosen, evaluation, _stamp(loaded, examples, seed))
+    if samples is not None:
+        subject = _from_elsewhere(samples, ckpt, dataset, device, seed)
+    else:
+        loaded = load(ckpt, which=which, weights=weights, device=device, sampler=sampler)
+        subject = _from_run(loaded, dataset, device)
+    examples = held_out(subject.data, seed, split=split, n=n)
+    evaluation = _evaluation(subject, examples, seed)
+    has_likelihood = subject.loaded is not None and isinstance(subject.loaded.model, HasLikelihood)
+    usual = standard["with_likelihood" if has_likelihood else "without_likelihood"]
+    names = usual if metrics is None else list(definitions) if metrics == "full" else metrics
+    stamp = {"split": examples.split, "n": examples.n, **subject.stamp, "seed": seed}
+    report = measure({name: definitions[name] for name in names}, evaluation, stamp)
+    if subject.loaded is not None:
+        report["run"] = identity(subject.loaded.path)  # which checkpoint these numbers are of: `compare` asks
     print(table(report))
     output = Output()
     output.text("metrics.json", json.dumps(report, indent=2) + "\n")
-    return output.write("evaluate", loaded, out)
+    return output.write("evaluate", subject, out)
 
 
-def _stamp(loaded: Loaded, examples: Examples, seed: int) -> dict[str, Any]:
-    """Return what every metric was measured under."""
-    stamp = {
-        "split": examples.split,
-        "n": examples.n,
-        "binarize": loaded.config["dataset"].get("binarize", "none"),
-        "weights": loaded.weights,
-        "seed": seed,
-    }
-    return {**stamp, "conditional": True} if loaded.model.conditional else stamp
+def _from_run(loaded: Loaded, dataset: Mapping[str, Any] | Dataset, device: Device) -> Subject:
+    if isinstance(dataset, Dataset):
+        raise UsageError("dataset: a model is measured on the data of its run; another dataset goes with samples=…")
+    announce(loaded)
+    stamp = {"binarize": loaded.config["dataset"].get("binarize", "none"), "weights": loaded.weights}
+    if loaded.model.conditional:
+        stamp["conditional"] = True
+    if loaded.model.sampler:
+        stamp["sampler"] = dict(loaded.model.sampler)
+    return Subject(loaded.name, loaded, None, dataset_of(loaded, dataset, device.torch), stamp)
+
+
+def _from_elsewhere(
+    samples: str, ckpt: str | None, dataset: Mapping[str, Any] | Dataset, device: Device, seed: int
+) -> Subject:
+    if ckpt is not None:
+        raise UsageError(f"ckpt={ckpt} and samples={samples}: one of them is measured at a time")
+    if not isinstance(dataset, Dataset):
+        raise UsageError("dataset: missing; samples are measured on data, such as dataset=mnist")
+    x = read_samples(samples, dataset.space, seed)
+    if len(x) < 2:
+        raise UsageError(f"samples={samples}: one sample, and no distribution shows in one; expected 2 or more")
+    asked = config.current()
+    print(f"{samples}: {len(x):,} samples")
+    stamp = {"binarize": asked["dataset"].get("binarize", "none"), "samples": samples}
+    return Subject(f"samples-{asked['choices']['dataset']}", None, x, dataset.to(device.torch), stamp)
+
+
+def _evaluation(subject: Subject, examples: Examples, seed: int) -> Evaluation:
+    loaded, data = subject.loaded, subject.data
+    sees_labels = loaded is not None and loaded.model.conditional
+    train = Examples(data.train, "train", len(data.train), seed)
+    passes = (partial(source.blocks, BLOCK, with_labels=True) for source in (examples, train))
+    return Evaluation(
+        loaded.model if loaded else None,
+        partial(examples.blocks, BLOCK, with_labels=sees_labels),
+        examples.n,
+        seed=seed,
+        density=data.density,
+        data=Data(data.space, *passes),
+        given=subject.samples,
+        checkpoint=loaded.path if loaded else None,
+    )
 
 
 def measure(metrics: Mapping[str, Metric], evaluation: Evaluation, stamp: Mapping[str, Any]) -> dict[str, Any]:

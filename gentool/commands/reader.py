@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 import torch
@@ -126,6 +126,15 @@ def in_chunks(function: Callable[..., Tensor], *tensors: Tensor | None, size: in
     return torch.cat(parts)
 
 
+class Named(Protocol):
+    """What was read."""
+
+    @property
+    def name(self) -> str:
+        """`<model>-<dataset>`."""
+        ...
+
+
 class Output:
     """The files of one reader: gathered first, then written at once, so a command that cannot start writes nothing."""
 
@@ -153,12 +162,12 @@ class Output:
         """Add a text file."""
         self._files[name] = lambda file: file.write(text.encode())
 
-    def write(self, verb: str, loaded: Loaded, out: str | None) -> Path:
+    def write(self, verb: str, subject: Named, out: str | None) -> Path:
         """Make the folder, write the files, and print its path as the last line.
 
         Args:
             verb: the command.
-            loaded: the model that was read.
+            subject: what was read.
             out: a folder of the user's choice; None: a fresh one.
 
         Returns:
@@ -167,7 +176,7 @@ class Output:
         Raises:
             RunError: if the disk refuses.
         """
-        folder = output_folder(verb, loaded.name, out)
+        folder = output_folder(verb, subject.name, out)
         for name, write in self._files.items():
             path = folder / name
             path.parent.mkdir(exist_ok=True)

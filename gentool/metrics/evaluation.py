@@ -3,14 +3,17 @@
 import time
 from collections.abc import Callable, Iterator, Mapping
 from math import ceil
-from typing import Any, NamedTuple, Protocol
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple, Protocol
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from gentool.batch import Batch
 from gentool.errors import Unavailable
-from gentool.models.base import GenerativeModel, HasLikelihood
+from gentool.models.base import GenerativeModel, HasLikelihood, Pass
+from gentool.space import DataSpace
 from gentool.training.rng import fork
 
 BLOCK = 100
@@ -18,6 +21,12 @@ BLOCK = 100
 
 LONG = 20.0
 """Seconds from which an estimate of the time is printed."""
+
+DRAWN = 500
+"""Samples drawn at once, under a random state of their own: the first m of n samples are m samples."""
+
+Several = Annotated[int, Field(ge=2)]
+"""A number of samples: no distribution shows in one."""
 
 
 class Result(NamedTuple):
@@ -78,31 +87,81 @@ class Density(Protocol):
         ...
 
 
+class Data(NamedTuple):
+    """What the samples of a model are held against.
+
+    Attributes:
+        space: facts of the data.
+        held_out: one ordered pass over the examples, labels included.
+        train: one ordered pass over the training split, labels included.
+    """
+
+    space: DataSpace
+    held_out: Pass
+    train: Pass
+
+
 class Evaluation:
-    """A model and the examples it is measured on; what several metrics need is computed once.
+    """A model, or samples of one, and the examples it is measured on; what several metrics need is computed once.
 
     Args:
-        model: in eval mode.
-        blocks: one ordered pass over the examples, in batches of `BLOCK`.
+        model: in eval mode; None: there are only samples.
+        blocks: one ordered pass over the examples as the model sees them, in batches of `BLOCK`.
         n: number of examples.
         seed: of every noise.
         density: what the data was drawn from, where that is known.
         say: prints a line.
+        data: what samples are held against; None: no metric of samples is asked for.
+        given: (m, *space.shape), samples made elsewhere.
+        checkpoint: the model's file.
     """
 
     def __init__(
         self,
-        model: GenerativeModel,
+        model: GenerativeModel | None,
         blocks: Callable[[], Iterator[Batch]],
         n: int,
         *,
         seed: int,
         density: Density | None = None,
         say: Callable[[str], None] = print,
+        data: Data | None = None,
+        given: Tensor | None = None,
+        checkpoint: Path | None = None,
     ) -> None:
-        self.model, self.blocks, self.n, self.seed, self.say = model, blocks, n, seed, say
-        self.density = density
+        self.blocks, self.n, self.seed, self.say, self.density = blocks, n, seed, say, density
+        self.checkpoint = checkpoint
+        self._model, self._data, self._given = model, data, given
+        self._drawn: list[Tensor] = []
         self._log_prob: dict[int, Tensor] = {}
+        self.kept: dict[tuple[object, ...], Any] = {}  # what metrics share, by a name of theirs
+
+    @property
+    def model(self) -> GenerativeModel:
+        """The model.
+
+        Raises:
+            Unavailable: if there are only samples.
+        """
+        if self._model is None:
+            raise Unavailable("there are only samples: it needs the model, ckpt=…")
+        return self._model
+
+    @property
+    def data(self) -> Data:
+        """What samples are held against.
+
+        Raises:
+            Unavailable: if there is nothing.
+        """
+        if self._data is None:
+            raise Unavailable("there are no examples to hold samples against")
+        return self._data
+
+    @property
+    def space(self) -> DataSpace:
+        """Facts of the data."""
+        return self.data.space if self._model is None else self._model.space
 
     def likelihood(self) -> HasLikelihood:
         """Return the model as one with a likelihood.
@@ -116,6 +175,35 @@ class Evaluation:
         if not isinstance(self.model, HasLikelihood):
             raise Unavailable(f"{type(self.model).__name__} does not implement HasLikelihood (log_prob)")
         return self.model
+
+    def samples(self, n: int) -> Tensor:
+        """Return samples of the model, drawn once for all metrics; of samples made elsewhere the first n.
+
+        Args:
+            n: number of samples, 2 or more.
+
+        Returns:
+            (n, *space.shape) in data space, on the CPU; fewer where fewer were given.
+
+        Raises:
+            Unavailable: if a sample is not finite, or there is only one.
+        """
+        if self._given is not None:
+            if len(self._given) < 2:
+                raise Unavailable("there is one sample, and no distribution shows in one: 2 or more are needed")
+            return self._given[:n]
+        start, first = time.perf_counter(), len(self._drawn)
+        while DRAWN * len(self._drawn) < n:
+            with fork(self.seed, 5, len(self._drawn)), torch.no_grad():
+                x = self.model.sample(DRAWN).cpu()
+            if x.is_floating_point() and not torch.isfinite(x).all():
+                raise Unavailable("a sample is not finite")
+            self._drawn.append(x)
+            if len(self._drawn) == first + 1:
+                seconds = (time.perf_counter() - start) * (ceil(n / DRAWN) - len(self._drawn))
+                if seconds > LONG:
+                    self.say(f"drawing {n:,} samples: about {_duration(seconds)} more")
+        return torch.cat(self._drawn)[:n]
 
     def log_prob(self, draws: int) -> Tensor:
         """Return log p(x) of every example; computed once for each `draws`.

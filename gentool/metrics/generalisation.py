@@ -1,0 +1,79 @@
+"""Metrics of what a likelihood knows beyond its value: how it falls on new examples, and which class it finds."""
+
+from collections.abc import Iterator
+from math import hypot
+
+import torch
+from pydantic import PositiveInt
+from torch import Tensor
+
+from gentool.batch import Batch
+from gentool.errors import Unavailable
+from gentool.metrics.evaluation import Evaluation, Result, block_log_prob
+from gentool.metrics.likelihood import mean_and_error
+from gentool.training.rng import fork
+
+
+def _first(batches: Iterator[Batch], n: int, with_labels: bool) -> Iterator[Batch]:
+    for x, y, index in batches:
+        if n > 0:
+            yield Batch(x[:n], y[:n] if y is not None and with_labels else None, index[:n])
+        else:
+            return
+        n -= len(x)
+
+
+class GeneralisationGap:
+    """Mean log p(x) of training examples minus that of held-out ones, nats: above 0 the likelihood overfits.
+
+    Args:
+        draws: importance samples of each example.
+    """
+
+    def __init__(self, *, draws: PositiveInt) -> None:
+        self.draws = draws
+
+    def __call__(self, evaluation: Evaluation) -> Result:
+        """Measure; see `Metric`."""
+        model = evaluation.likelihood()
+        draws = 1 if model.likelihood == "exact" else self.draws
+        held_out, error = mean_and_error(evaluation.log_prob(draws))
+        n = min(evaluation.n, evaluation.space.examples)
+        blocks = _first(evaluation.data.train(), n, evaluation.model.conditional)
+        train = block_log_prob(model, blocks, n, draws=draws, seed=evaluation.seed, say=evaluation.say)
+        value, train_error = mean_and_error(train)
+        both = None if error is None or train_error is None else hypot(error, train_error)
+        return Result(value - held_out, both, {"kind": model.likelihood, "draws": draws, "train_examples": len(train)})
+
+
+class BayesAccuracy:
+    """The share of examples whose class is argmax_y log p(x | y) + log p(y): a generative model as a classifier.
+
+    Every class of an example is scored under the same noise.
+
+    Args:
+        draws: importance samples of each log p(x | y).
+        num_examples: examples at most; each is scored once for every class.
+    """
+
+    def __init__(self, *, draws: PositiveInt, num_examples: PositiveInt) -> None:
+        self.draws, self.num_examples = draws, num_examples
+
+    def __call__(self, evaluation: Evaluation) -> Result:
+        """Measure; see `Metric`."""
+        likelihood, model = evaluation.likelihood(), evaluation.model
+        if not model.conditional:
+            raise Unavailable("the model is of p(x), not of p(x | y): train it with model.conditional=true")
+        draws = 1 if likelihood.likelihood == "exact" else self.draws
+        right: list[Tensor] = []
+        for i, (x, y, _) in enumerate(_first(evaluation.data.held_out(), self.num_examples, True)):
+
+            def log_prob(label: Tensor, x: Tensor = x, i: int = i) -> Tensor:
+                with fork(evaluation.seed, draws, i), torch.no_grad():
+                    return likelihood.log_prob(x, label, draws=draws)
+
+            assert y is not None  # a model of p(x | y) has data with labels
+            right.append((model.each_label(x, log_prob).argmax(1) == y).double().cpu())
+        value, error = mean_and_error(torch.cat(right))
+        protocol = {"kind": likelihood.likelihood, "draws": draws, "num_examples": sum(map(len, right))}
+        return Result(value, error, protocol)
