@@ -211,4 +211,4 @@ def table(report: Mapping[str, Any]) -> str:
 
 
 def _words(protocol: Mapping[str, Any]) -> str:
-    return ", ".join(f"{key} {value}" for key, value in protocol.items())
+    return ", ".join(f"{key} {value}" for key, value in protocol.items() if not isinstance(value, list))

@@ -67,6 +67,8 @@ class NetworkEvaluations:
         finally:
             for hook in hooks:
                 hook.remove()
+        if not count:
+            raise Unavailable("drawing runs parts of its networks, step by step, and none of them whole")
         return Result(float(count), None, {"batch": self.batch})
 
 

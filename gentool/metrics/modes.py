@@ -8,7 +8,7 @@ from gentool.errors import Unavailable
 from gentool.metrics.bootstrap import bootstrap_error
 from gentool.metrics.evaluation import Evaluation, Result, Several
 from gentool.probability.densities import GaussianMixture
-from gentool.probability.modes import PROTOCOL, modes_captured, separated
+from gentool.probability.modes import PROTOCOL, assign, separated, tally
 
 
 class ModesCaptured:
@@ -30,12 +30,12 @@ class ModesCaptured:
         density = evaluation.density
         if not isinstance(density, GaussianMixture) or not separated(density):
             raise Unavailable("the data is not drawn from a mixture of Gaussians that stand six deviations apart")
-        x = evaluation.samples(self.num_samples).double()
+        mode, good = assign(evaluation.samples(self.num_samples), density)
 
         def quantity(rows: torch.Tensor) -> float:
-            value: float = getattr(modes_captured(x[rows], density), self.quantity)
+            value: float = getattr(tally(mode[rows], good[rows], density.weights), self.quantity)
             return value
 
-        error = bootstrap_error(quantity, len(x), seed=evaluation.seed)
-        protocol = {"protocol": PROTOCOL, "num_samples": len(x), "of": len(density.weights)}
-        return Result(quantity(torch.arange(len(x))), error, protocol)
+        error = bootstrap_error(quantity, len(mode), seed=evaluation.seed)
+        protocol = {"protocol": PROTOCOL, "num_samples": len(mode), "of": len(density.weights)}
+        return Result(quantity(torch.arange(len(mode))), error, protocol)

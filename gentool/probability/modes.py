@@ -71,10 +71,23 @@ def modes_captured(x: Tensor, mixture: GaussianMixture) -> Modes:
     Reference: PacGAN: The power of two samples in generative adversarial networks, Zinan Lin, Ashish Khetan, Giulia
         Fanti and Sewoong Oh, 2018, https://arxiv.org/abs/1712.04086
     """
-    mode, good = assign(x, mixture)
-    share = torch.bincount(mode, minlength=len(mixture.weights)) / len(mode)
+    return tally(*assign(x, mixture), mixture.weights)
+
+
+def tally(mode: Tensor, good: Tensor, weights: Tensor) -> Modes:
+    """Count the modes that assigned samples capture; see `modes_captured`.
+
+    Args:
+        mode: (n,) int64 nearest mode of each sample.
+        good: (n,) whether it is of high quality.
+        weights: (K,) of the mixture, sum to 1.
+
+    Returns:
+        Modes captured, share of high quality, reverse KL.
+    """
+    share = torch.bincount(mode, minlength=len(weights)) / len(mode)
     return Modes(
         captured=float(torch.bincount(mode[good]).count_nonzero()),
         high_quality=float(good.double().mean()),
-        reverse_kl=float(torch.special.xlogy(share, share / mixture.weights).sum()),
+        reverse_kl=float(torch.special.xlogy(share, share / weights).sum()),
     )
