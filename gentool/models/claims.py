@@ -15,6 +15,10 @@ class Inverts(Encodes, Protocol):
         """Return (batch, dims) what `encode` returns and (batch,) log |det dz/dx|, differentiable in x (float)."""
         ...
 
+    def latent_log_prob(self, z: Tensor) -> Tensor:
+        """Return (batch,) log p(z) in nats, of noise z (batch, dims)."""
+        ...
+
 
 @runtime_checkable
 class Marginalises(Encodes, Protocol):

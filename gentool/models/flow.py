@@ -1,17 +1,18 @@
 """Normalizing flows: noise through an invertible map, so that log p(x) is a sum of two terms."""
 
 from collections.abc import Callable, Iterator
-from math import log, pi
+from math import log
 from typing import Annotated, Literal
 
 import torch
-from pydantic import Field, NonNegativeFloat
+from pydantic import Field, NonNegativeFloat, PositiveInt
 from torch import Tensor
 from typing_extensions import TypedDict
 
 from gentool.batch import Batch
 from gentool.errors import UsageError
 from gentool.models.base import GenerativeModel, Loss, Metrics, Minimizer, Pass
+from gentool.probability import priors
 from gentool.probability.dequantise import dequantise, quantise
 from gentool.probability.transforms import Transform
 from gentool.probability.transforms.actnorm import fit_actnorm
@@ -22,14 +23,14 @@ class Sampler(TypedDict):
     """What sampling can be asked for.
 
     Attributes:
-        temperature: standard deviation of the noise; 1 is the model's own.
+        temperature: factor on the standard deviation of the noise; 1 is the model's own.
     """
 
     temperature: NonNegativeFloat
 
 
 class Flow(GenerativeModel):
-    """p(v) = N(f(v); 0, 1) |det df/dv|, with v the data as reals.
+    """p(v) = p(z = f(v)) |det df/dv|, with v the data as reals, and p(z) = N(0, 1) or a mixture of Gaussians.
 
     Reals are standardised: log p is exact. Integer levels are dequantised by u uniform in [0, 1), log P(x) = log E_u
     p(x + u): one draw of u gives a bound, more draws rise to it.
@@ -37,6 +38,8 @@ class Flow(GenerativeModel):
     Args:
         space: the data's facts.
         transform: makes f, from v (batch, *space.shape) to noise (batch, dims): (space, classes) -> Transform.
+        prior: p(z): a standard normal, or a mixture of Gaussians that is learned, for data in separate pieces.
+        components: Gaussians of a mixture prior.
         alpha: of the logit that integer levels pass; None: none, they are centred to [-1, 1).
         conditional: whether f sees the label.
         sampler: defaults of sampling.
@@ -53,6 +56,8 @@ class Flow(GenerativeModel):
         space: DataSpace,
         *,
         transform: Callable[..., Transform],
+        prior: priors.Name,
+        components: PositiveInt,
         alpha: Annotated[float, Field(gt=0, lt=0.5)] | None,
         conditional: bool,
         sampler: Sampler,
@@ -63,6 +68,7 @@ class Flow(GenerativeModel):
             raise UsageError("a flow is of reals and of ordered levels, and the symbols of text have no order")
         self.alpha = alpha
         self.transform = transform(space, space.classes if conditional else 0)
+        self.prior = priors.prior_for(prior, space.dims, components)
 
     @property
     def likelihood(self) -> Literal["exact", "importance"]:
@@ -118,8 +124,11 @@ class Flow(GenerativeModel):
 
     def sample_latent(self, n: int) -> Tensor:
         """Draw (n, dims) noise at the sampler's temperature."""
-        z = torch.randn(n, self.space.dims, device=next(self.parameters()).device)
-        return z * float(self.sampler["temperature"])
+        return self.prior.sample(n, float(self.sampler["temperature"]), next(self.parameters()).device)
+
+    def latent_log_prob(self, z: Tensor) -> Tensor:
+        """Return log p(z), (n,) nats, of noise (n, dims)."""
+        return self.prior.log_prob(z)
 
     @torch.no_grad()
     def decode(self, z: Tensor, y: Tensor | None = None) -> Tensor:
@@ -172,9 +181,9 @@ class Flow(GenerativeModel):
         return self.space.to_data(v) if self.space.levels is None else quantise(v, self.space.levels, self.alpha)
 
     def _log_density(self, v: Tensor, log_det: Tensor, y: Tensor | None) -> Tensor:
-        """Return log N(f(v); 0, 1) + log |det df/dv| + log_det: (batch,) nats."""
+        """Return log p(z = f(v)) + log |det df/dv| + log_det: (batch,) nats."""
         z, inner = self.transform.forward_and_log_det(v, y)
-        return inner + log_det - 0.5 * (z.square().sum(1) + self.space.dims * log(2 * pi))
+        return inner + log_det + self.latent_log_prob(z)
 
     def _any_label(self, v: Tensor, log_det: Tensor, y: Tensor | None) -> Tensor:
         if self.conditional and y is None:

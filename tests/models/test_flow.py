@@ -15,6 +15,7 @@ from gentool.probability.transforms.invertible_linear import InvertibleLinear
 from gentool.probability.transforms.prior import LearnedPrior
 from gentool.probability.transforms.squeeze import MultiScale, Squeeze
 from gentool.training.rng import fork
+from tests.laws import exact_laws
 from tests.laws.subjects import examples
 from tests.spaces import space
 
@@ -27,10 +28,11 @@ STACKS = {
 }
 
 
-def flow(where, stack="glow", conditional=False):
+def flow(where, stack="glow", conditional=False, prior="normal"):
     with fork(0):
         model = Flow(
-            where, transform=STACKS[stack], alpha=None, conditional=conditional, sampler={"temperature": 1.0}
+            where, transform=STACKS[stack], prior=prior, components=3, alpha=None, conditional=conditional,
+            sampler={"temperature": 1.0},
         )  # fmt: skip
         for parameter in model.parameters():  # away from where every coupling is the identity
             parameter.data.add_(0.1 * torch.randn_like(parameter))
@@ -116,6 +118,11 @@ def test_the_prior_is_the_gaussian_it_says():
     normal = torch.distributions.Normal
     expected = normal(layer.mu[y], layer.log_sigma[y].exp()).log_prob(x).sum(1)
     torch.testing.assert_close(normal(0.0, 1.0).log_prob(z).sum(1) + log_det, expected)
+
+
+def test_a_mixture_of_noise_is_a_density_and_what_is_drawn():
+    model = flow(space((2,), classes=0, loc=1.0, scale=2.0), "realnvp", prior="mixture")
+    exact_laws.integrates_to_one(model)  # and its moments are those of what is drawn
 
 
 def test_multiscale_lets_half_of_the_channels_go():

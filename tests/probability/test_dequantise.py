@@ -31,6 +31,8 @@ def test_a_uniform_density_has_log_levels_nats_a_pixel(levels):
     model = Flow(
         data,
         transform=lambda where, classes: Compose([Gaussianise(), Flatten(where.shape)]),
+        prior="normal",
+        components=1,
         alpha=None,
         conditional=False,
         sampler={"temperature": 1.0},
