@@ -24,15 +24,17 @@ class Sampler(TypedDict):
 
     Attributes:
         start: noise, or where chains of training stand that were kept.
+        rounds: how often the chain is gone through; training goes through it once an update, from the buffer.
         denoise: whether the noise that data was given is taken off the chains' ends.
         method: of a transition.
-        steps: transitions.
+        steps: transitions of a round.
         step_size: of the first transition.
         last_step_size: of the last.
         noise: deviation of the noise.
     """
 
     start: Literal["noise", "buffer"]
+    rounds: PositiveInt
     denoise: bool
     method: Method | None
     steps: PositiveInt | None
@@ -138,7 +140,7 @@ class EnergyModel(GenerativeModel):
         if y is not None:
             y = torch.where(anew, self.draw_labels(n).to(device), y)
             self.replay_labels[rows] = y
-        run = self._run(start, partial(self._energy, y=y), self.training_chain, frames=1)
+        run = self._run(start, partial(self._energy, y=y), self.training_chain)
         self.replay[rows] = run.frames[-1]
         return run.frames[-1], y, run.acceptance
 
@@ -195,7 +197,7 @@ class EnergyModel(GenerativeModel):
         """
         y = self.labels(n, y)
         energy = partial(self._energy, y=y)
-        run = self._run(self._start(n, y), energy, self._sampling(), frames)
+        run = self._run(self._start(n, y), energy, self._sampling(), self.sampler["rounds"], frames)
         self._measured = {"acceptance": float(run.acceptance)}
         *way, end = run.frames
         return torch.stack([self.space.quantise(self.space.to_data(x)) for x in [*way, self._denoised(end, energy)]])
@@ -218,7 +220,7 @@ class EnergyModel(GenerativeModel):
         def energy(z: Tensor) -> Tensor:
             return self._energy(torch.where(known, given, z), y)
 
-        run = self._run(self._start(len(x), y), energy, self._sampling(), frames=1)
+        run = self._run(self._start(len(x), y), energy, self._sampling(), self.sampler["rounds"])
         drawn = self.space.quantise(self.space.to_data(self._denoised(run.frames[-1], energy)))
         return torch.where(known, x, drawn)
 
@@ -279,9 +281,12 @@ class EnergyModel(GenerativeModel):
             return self._energy(x, y if self.conditional else None)
         return -self.each_label(x, lambda label: -self._energy(x, label)).logsumexp(1)
 
-    def _run(self, start: Tensor, energy: Callable[[Tensor], Tensor], chain: Chain, frames: int) -> mcmc.Run:
+    def _run(
+        self, start: Tensor, energy: Callable[[Tensor], Tensor], chain: Chain, rounds: int = 1, frames: int = 1
+    ) -> mcmc.Run:
         with self._still():
-            return run_chain(chain, energy, start, frames=frames, walls=self.space.levels is not None)
+            walls = self.space.levels is not None
+            return run_chain(chain, energy, start, rounds=rounds, frames=frames, walls=walls)
 
     @contextmanager
     def _still(self) -> Iterator[None]:

@@ -19,7 +19,7 @@ class Chain(TypedDict):
 
     Attributes:
         method: langevin; adjusted_langevin, which accepts by Metropolis and Hastings' rule; or hmc.
-        steps: transitions.
+        steps: transitions of a round.
         step_size: lambda of x' = x - lambda grad E(x) + noise eps, in model space.
         last_step_size: lambda of the last transition, to which it goes geometrically; None: it stays.
         noise: deviation of the noise of the first transition; None: sqrt(2 lambda), at which the chain draws from
@@ -49,7 +49,9 @@ def mirrored(x: Tensor) -> Tensor:
     return 1 - ((x + 1).remainder(4) - 2).abs()
 
 
-def run_chain(chain: Chain, energy: Callable[[Tensor], Tensor], start: Tensor, *, frames: int, walls: bool) -> mcmc.Run:
+def run_chain(
+    chain: Chain, energy: Callable[[Tensor], Tensor], start: Tensor, *, rounds: int, frames: int, walls: bool
+) -> mcmc.Run:
     """Run chains on exp(-E(x) / T), T = noise² / (2 lambda).
 
     A density that is mirrored at its walls has none in space unfolded, so every kernel will do.
@@ -58,6 +60,7 @@ def run_chain(chain: Chain, energy: Callable[[Tensor], Tensor], start: Tensor, *
         chain: how they go.
         energy: E: (chains, *shape) -> (chains,), within the walls.
         start: (chains, *shape).
+        rounds: how often the chain's transitions are gone through.
         frames: how many moments are kept, the start and the end among them; 1: the end.
         walls: whether E is of the cube [-1, 1]^d alone.
 
@@ -83,8 +86,9 @@ def run_chain(chain: Chain, energy: Callable[[Tensor], Tensor], start: Tensor, *
         mcmc.state_at(log_density, start, gradient=True),
         step_size=noise,
         decay=1.0 if last is None or steps == 1 else (last / first) ** (0.5 / (steps - 1)),
+        period=steps,
         burn_in=0,
-        steps=steps,
+        steps=rounds * steps,
         target=None,
         frames=frames,
     )

@@ -189,6 +189,7 @@ def run(
     target: float | None,
     frames: int,
     decay: float = 1.0,
+    period: int | None = None,
 ) -> Run:
     """Run chains: burn in, where the step size may follow the acceptance, then step on with it held.
 
@@ -203,6 +204,7 @@ def run(
         frames: how many moments are kept, the start and the end among them; 1: the end.
         decay: factor on the step size from one transition after burn-in to the next. Every transition leaves the
             density as it is, so large steps may find its parts, and small ones settle in them.
+        period: transitions after which the step size begins again; None: never.
 
     Returns:
         The moments, and what the transitions after burn-in were like.
@@ -213,7 +215,8 @@ def run(
     shots = [state.x] if 0 in kept else []
     accepted = torch.zeros_like(state.log_p[0])  # on the device: only adapting chains wait for it
     for t in range(1, total + 1):
-        state, probability = kernel(log_density, state, step_size * decay ** max(0, t - burn_in - 1))
+        shrunk = decay ** (max(0, t - burn_in - 1) % (period or total))
+        state, probability = kernel(log_density, state, step_size * shrunk)
         if t <= burn_in and target is not None:  # Robbins and Monro's steps
             step_size *= exp(2 * (float(probability.mean()) - target) / t**0.6)
         elif t > burn_in:

@@ -27,7 +27,7 @@ CHAIN = {
     "leapfrog_steps": 4,
     "largest_drift": None,
 }
-SAMPLER = {"start": "noise", "denoise": True} | dict.fromkeys(
+SAMPLER = {"start": "noise", "rounds": 1, "denoise": True} | dict.fromkeys(
     ["method", "steps", "step_size", "last_step_size", "noise"]
 )
 POINTS = replace(space((2,), classes=2), loc=torch.tensor([1.0, -2.0]), scale=torch.tensor([2.0, 0.5]))
@@ -120,7 +120,7 @@ def test_walls_are_mirrors():
     torch.testing.assert_close(mirrored(x), torch.tensor([-1.0, 0.3, 1.0, 0.8, -0.9, -0.5, -0.0]), atol=1e-6, rtol=0)
     flat = CHAIN | {"step_size": 0.1, "steps": 20, "method": "hmc"}
     with fork(0):
-        x = run_chain(flat, lambda x: 0 * x.sum(1), torch.zeros(3000, 2), frames=1, walls=True).frames[-1]
+        x = run_chain(flat, lambda x: 0 * x.sum(1), torch.zeros(3000, 2), rounds=1, frames=1, walls=True).frames[-1]
     assert x.abs().max() <= 1
     torch.testing.assert_close(x.var(0), torch.full((2,), 1 / 3), atol=0.02, rtol=0)
 
