@@ -12,7 +12,7 @@ from gentool.errors import UsageError
 from gentool.models.flow_matching import FlowMatching
 from gentool.probability import straight_path
 from gentool.training.rng import fork
-from tests.laws.subjects import SPACES, Subject, build, endless, examples, train
+from tests.laws.subjects import SPACES, Subject, build, endless, examples, minimizer, train
 
 MEAN = torch.tensor([0.5, -1.0])
 COVARIANCE = torch.tensor([[0.5, 0.3], [0.3, 0.4]])
@@ -244,6 +244,36 @@ def test_optimal_coupling_lowers_the_error():
     with fork(0):
         measured = model.eval().objective(batch).mean()
     assert trained < 0.9 * measured
+
+
+@pytest.mark.parametrize("data", ["points", "grey"])
+def test_resumed_training_is_bit_exact(data):
+    options = ("model.conditional=true", "model.coupling=ot", "model.denoiser.dropout=0.1")
+    batches = [next(endless(data, seed)) for seed in range(6)]
+
+    def trained(model, optimizers, some):
+        for batch in some:
+            model.train().train_step(iter([batch]), optimizers)
+            optimizers.step += 1
+        return model.state_dict()
+
+    with fork(0):
+        model = build("flow_matching", data, *options)
+        whole = trained(model, minimizer("flow_matching", model, 6), batches)
+    with fork(0):
+        model = build("flow_matching", data, *options)
+        first = minimizer("flow_matching", model, 6)
+        state = {name: value.clone() for name, value in trained(model, first, batches[:3]).items()}
+        random_state = torch.get_rng_state()
+    with fork(9):
+        other = build("flow_matching", data, *options)
+        other.load_state_dict(state)
+        second = minimizer("flow_matching", other, 6)
+        second.load(first.state())
+        second.step = 3
+        torch.set_rng_state(random_state)
+        found = trained(other, second, batches[3:])
+    assert all(torch.equal(value, found[name]) for name, value in whole.items())
 
 
 @pytest.mark.parametrize("law", ["uniform", "logit_normal"])
