@@ -99,6 +99,11 @@ def redraws(old):
     return wrong
 
 
+def ascends(old):
+    return lambda: {"energy": old()["energy"], "score": lambda x: -old()["score"](x)}
+
+
+ENERGY = Subject("ebm", "points", 20)
 POINTS, GREY, STATES = Subject("nsf", "points", 20), Subject("glow", "grey", 20), Subject("pixelcnn", "states", 20)
 VAE, GMM = Subject("vae", "points", 20), Subject("gmm", "points", 20)
 CLASSES = Subject("pixelcnn", "states", 20, ("model.conditional=true",))
@@ -162,6 +167,7 @@ FAULTS = [
     ("the log-determinant is the Jacobian's", GREY, replaced(AffineCouplings, "forward_and_log_det", negated)),
     ("outputs see what is before them alone", STATES, sees_itself),
     ("caches change no sample", STATES, replaced(PixelCNN, "step", stale)),
+    ("the score is minus the energy's gradient", ENERGY, replaced(None, "fields", ascends)),
     ("completion keeps what is known", STATES, replaced(Autoregressive, "_fill", redraws)),
 ]
 

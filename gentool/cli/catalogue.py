@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 from gentool.config import config_dir
 
-ORDER = ("train", "sample", "interpolate", "reconstruct", "latent", "plot", "score", "evaluate", "compare", "verify")
+ORDER = ("train", "sample", "interpolate", "reconstruct", "latent", "plot", "score", "evaluate", "compare", "verify",
+         "tour")  # fmt: skip
 """The order in which help shows commands; those not named here follow, by name."""
 
 LINE = re.compile(r"^( *)([\w/@.-]+):(?: +(.*))?$")

@@ -42,7 +42,7 @@ def verify(
     loaded = load(ckpt, which=which, weights=weights, device=device, sampler=sampler)
     announce(loaded)
     subject = Subject(loaded.model, examples(loaded.model, EXAMPLES, seed), lambda: _again(loaded, device))
-    print(f"{'law':<40} {'result':<9}  detail")
+    print(f"{'law':<41} {'result':<9}  detail")
     verdicts = hold(subject, _say)
     broken = [verdict for verdict in verdicts if verdict.result == "broken"]
     if broken:
@@ -54,7 +54,7 @@ def verify(
 
 
 def _say(verdict: Verdict) -> None:
-    print(f"{verdict.law:<40} {verdict.result:<9}  {verdict.detail}", flush=True)
+    print(f"{verdict.law:<41} {verdict.result:<9}  {verdict.detail}", flush=True)
 
 
 def _again(loaded: Loaded, device: Device) -> GenerativeModel:

@@ -73,6 +73,8 @@ LAWS = [
     Law("outputs see what is before them alone", "Factorises", _is(Factorises),
         structure.outputs_see_what_is_before_them_alone),
     Law("caches change no sample", "Factorises", _is(Factorises), structure.caches_change_no_sample),
+    Law("the score is minus the energy's gradient", "HasFields", structure.is_energy,
+        structure.score_is_minus_the_energys_gradient),
     Law("completion keeps what is known", "Completes", _is(Completes), structure.completion_keeps_what_is_known),
 ]  # fmt: skip
 """Every law there is, in the order in which they are tried."""

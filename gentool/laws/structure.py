@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from gentool.laws.subject import Subject, Untried, gap, hold
-from gentool.models.base import Completes, Decodes, Encodes, GenerativeModel, HasLikelihood, Reconstructs
+from gentool.models.base import Completes, Decodes, Encodes, GenerativeModel, HasFields, HasLikelihood, Reconstructs
 from gentool.models.claims import Factorises, Inverts, Mixes
 from gentool.training.rng import fork
 
@@ -177,6 +177,28 @@ def weights_sum_to_one(subject: Subject) -> str:
     worst = float(total[(total - 1).abs().argmax()])
     hold(abs(worst - 1) < 1e-4, f"the weights of {weights.shape[-1]} components sum to {worst:.6f}")
     return f"those of {weights.shape[-1]} components sum to {worst:.7f}"
+
+
+def score_is_minus_the_energys_gradient(subject: Subject) -> str:
+    """score(x) = -dE/dx, by central differences in double precision."""
+    model, x = subject.double(), subject.batch.x.double()
+    assert isinstance(model, HasFields)
+    fields, step = model.fields(), 1e-5 * model.space.scale.double()
+    slopes = []
+    for dim in range(model.space.dims):
+        moved = torch.zeros_like(x)
+        moved[:, dim] = step[dim]
+        with torch.no_grad():
+            slopes.append((fields["energy"](x + moved) - fields["energy"](x - moved)) / (2 * step[dim]))
+    slope = torch.stack(slopes, 1)
+    off = gap(fields["score"](x).detach(), -slope)
+    hold(off <= 1e-3 * (1 + float(slope.abs().max())), f"they are {off:.3g} apart")
+    return f"at {len(x)} points, {off:.1g} apart"
+
+
+def is_energy(model: GenerativeModel) -> bool:
+    """Whether an energy and a score are defined over points."""
+    return isinstance(model, HasFields) and model.space.is_points and {"energy", "score"} <= model.fields().keys()
 
 
 def is_decoder(model: GenerativeModel) -> bool:

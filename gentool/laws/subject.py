@@ -11,7 +11,7 @@ from gentool.batch import Batch
 from gentool.models.base import GenerativeModel
 from gentool.training.rng import fork
 
-NEUTRAL = {"temperature": 1, "top_k": None, "top_p": None, "guidance": 0}
+NEUTRAL = {"temperature": 1, "top_k": None, "top_p": None, "guidance": 1}
 """Sampling knobs that make samples follow another law than the model's, and the values at which they do not."""
 
 
