@@ -56,6 +56,7 @@ def test_wheel_holds_code_and_configs_and_nothing_else(built: Path) -> None:
     packaged = {name.removeprefix("gentool/") for name in names if name.startswith("gentool/configs/")}
     assert packaged == configs() and len(packaged) > 20
     assert {"gentool/cli/__init__.py", "gentool/py.typed", "gentool/models/vae.py", "gentool/data/batches.py"} <= names
+    assert {f"gentool/metrics/digit_classifier_{size}.pt" for size in (8, 28)} <= names
     outside = {name.split("/")[0] for name in names if not name.startswith("gentool/")}
     assert all(name.endswith(".dist-info") for name in outside), outside
 

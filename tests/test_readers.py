@@ -223,12 +223,12 @@ def test_numbers_and_how_they_were_measured(run):
     done = run("evaluate", "ckpt=classes", "n=120", "draws=5", "seed=3")
     assert files(done.folder) == ["metrics.json"]
     report = json.loads((done.folder / "metrics.json").read_text())
-    assert set(report) == {"metrics", "standard_error", "protocol", "unavailable"}
+    assert set(report) == {"metrics", "standard_error", "protocol", "unavailable", "run"}
     assert set(report["metrics"]) == {"nll", "elbo", "bits_per_dim"}
     assert set(report["unavailable"]) == {"nats_per_token", "entropy_gap"}  # of text; where the density is known
     assert report["protocol"]["nll"] == {
         "split": "test", "n": 120, "binarize": "dynamic", "weights": "raw", "seed": 3, "conditional": True,
-        "kind": "importance", "draws": 5,
+        "sampler": {"mean": True, "temperature": 1.0, "steps": 0}, "kind": "importance", "draws": 5,
     }  # fmt: skip
     assert report["metrics"]["bits_per_dim"] == pytest.approx(report["metrics"]["nll"] / (64 * np.log(2)))
     assert report["metrics"]["nll"] < -report["metrics"]["elbo"]

@@ -10,7 +10,7 @@ from typing import Any
 from gentool.comparison.runs import Run
 from gentool.metrics.directions import BETTER, Better
 
-OWN = ("weights", "sampler", "entropy")
+OWN = ("weights", "sampler", "samples", "entropy", "shares", "mass_on_grid", "dims")
 """Keys of a protocol that are the model's own affair: they say what was measured, not how."""
 
 

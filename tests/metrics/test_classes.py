@@ -1,10 +1,11 @@
+import os
 import sys
 from types import ModuleType
 
 import pytest
 import torch
 
-from gentool.data.images import digits
+from gentool.data.images import digits, mnist
 from gentool.errors import Unavailable
 from gentool.metrics import classifier
 from gentool.metrics.classes import ClassHistogram, ClassifierScore, classifier_score
@@ -13,6 +14,7 @@ from gentool.metrics.frechet import Frechet
 from tests.metrics.evaluations import evaluation
 from tests.spaces import space
 
+REAL = os.environ.get("GENTOOL_DATA", "")
 DATA = digits(binarize="none", validation=0.1, test=0.2, seed=0)
 
 
@@ -28,6 +30,14 @@ def test_the_accuracy_that_is_stated_is_that_of_the_weights_in_the_package():
     assert classifier.ACCURACY[28] >= 0.99 and classifier.ACCURACY[8] >= 0.98
     raw = classifier.bundled(8)(DATA.test.x.float()).argmax(1) == DATA.test.y
     assert raw.float().mean() < classifier.ACCURACY[8]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not os.path.isdir(f"{REAL}/MNIST/raw"), reason="GENTOOL_DATA names no folder with MNIST/raw")
+def test_of_mnist_too():
+    test = mnist(root=REAL, binarize="none", validation=0.0, seed=0).test
+    found = torch.cat([classifier.bundled(28)(x).argmax(1) for x in (test.x / 255).split(500)])
+    assert (found == test.y).float().mean().item() == pytest.approx(classifier.ACCURACY[28], abs=3e-4)
 
 
 def test_weights_are_small_and_hold_nothing_but_numbers():
