@@ -27,6 +27,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "schema": {"errors", "describe"},
     "plots": MATHEMATICS | {"models", "training"},
     "metrics": MATHEMATICS | {"models", "training"},
+    "comparison": {"errors", "training", "plots", "metrics"},
     "laws": MATHEMATICS | {"models", "training"},
     "training": MATHEMATICS | CONFIGURATION | {"models", "device", "plots", "metrics"},
 }

@@ -227,6 +227,9 @@ def test_ctrl_c_before_anything_runs_is_quiet():
     ("gentool train model=vae", ["model=vae", "model=vae_conv", "model=vae_svi"]),
     ("gentool train trainer.epo", ["trainer.epochs="]),
     ("gentool list model=vae_", ["model=vae_conv", "model=vae_svi"]),
+    ("gentool tour dataset=di", ["dataset=digits"]),
+    ("gentool compare ev", ["evaluate="]),
+    ("gentool verify wh", ["which="]),
     ("gentool sample mod", []),
     ("gentool nope ", []),
 ])  # fmt: skip
