@@ -107,6 +107,17 @@ def test_classes_have_counts_of_their_own():
         assert value.item() == pytest.approx(expected, rel=1e-5)
 
 
+def test_texts_of_a_class_are_taken_for_it():
+    """The judge knows no probabilities: one class steps up the alphabet, the other down."""
+    built = model(2, amount=0.1, texts=["abcab", "bcabc", "cbacb", "bacba"], y=torch.tensor([0, 0, 1, 1]))
+    y = torch.arange(2).repeat(100)
+    with fork(0):
+        step = (built.sample(200, y).long().diff() % 3).double()  # 1 up, 2 down
+    taken = (step.mean(1) > 1.5).long()
+    assert (taken == y).double().mean() > 0.9
+    assert (taken == 1 - y).double().mean() < 0.1
+
+
 def test_drawing_follows_the_probabilities_and_keeps_what_is_known():
     built = model(2)
     known = torch.tensor([True, True, False, False, False]).expand(4000, 5)
