@@ -74,6 +74,28 @@ def test_unadjusted_langevin_of_a_quadratic_energy_has_its_own_variance():
         torch.testing.assert_close(x.var(0).mean().item(), 1 / (1 - s**2 / 4), atol=0.05, rtol=0)
 
 
+@pytest.mark.parametrize(
+    ("kernel", "step_size", "steps"),
+    [(partial(mcmc.langevin, drift=0.2), 0.9, 60), (partial(HMC, drift=0.2), 0.4, 15)],
+)
+def test_a_limit_on_the_drift_leaves_the_density_and_lets_chains_leave_where_it_is_steep(kernel, step_size, steps):
+    has_the_moments(ends(kernel, step_size, steps).frames[-1])
+    steep = ends(kernel, step_size, 1, log_p=lambda x: -1e4 * x.square().sum(1))
+    free = kernel.func if kernel.func is mcmc.langevin else HMC
+    assert steep.acceptance > ends(free, step_size, 1, log_p=lambda x: -1e4 * x.square().sum(1)).acceptance
+
+
+def test_step_sizes_shrink_round_by_round():
+    seen = []
+
+    def watching(log_p, state, step_size):
+        seen.append(step_size)
+        return state, torch.ones_like(state.log_p)
+
+    ends(watching, 0.8, 5, decay=0.5, period=3)
+    assert seen == [0.8, 0.4, 0.2, 0.8, 0.4]
+
+
 @pytest.mark.parametrize("name", KERNELS)
 def test_the_step_size_finds_the_wanted_acceptance(name):
     kernel, _, steps = KERNELS[name]
