@@ -40,7 +40,7 @@ class SamplesPerSecond:
 
 
 class NetworkEvaluations:
-    """Forward passes of networks that drawing a batch of samples takes: each of the model's networks counts one.
+    """Forward passes of networks that each sample takes: as the model says itself, else counted over one batch.
 
     Args:
         batch: samples drawn at once.
@@ -51,25 +51,23 @@ class NetworkEvaluations:
 
     def __call__(self, evaluation: Evaluation) -> Result:
         """Measure; see `Metric`."""
-        networks = [module for module in evaluation.model.modules() if isinstance(module, Network)]
-        if not networks:
-            raise Unavailable(f"{type(evaluation.model).__name__} has no networks")
-        count = 0
+        model, count = evaluation.model, 0
 
         def counted(*_: object) -> None:
             nonlocal count
             count += 1
 
-        hooks = [network.register_forward_hook(counted) for network in networks]
+        hooks = [part.register_forward_hook(counted) for part in model.modules() if isinstance(part, Network)]
         try:
             with fork(evaluation.seed, 8), torch.no_grad():
-                evaluation.model.sample(self.batch)
+                model.sample(self.batch)
         finally:
             for hook in hooks:
                 hook.remove()
-        if not count:
-            raise Unavailable("drawing runs parts of its networks, step by step, and none of them whole")
-        return Result(float(count), None, {"batch": self.batch})
+        evaluations = model.remarks().get("network evaluations", count)
+        if not evaluations:
+            raise Unavailable("drawing runs no network whole: there is none, or a cache cuts its passes into steps")
+        return Result(float(evaluations), None, {"batch": self.batch})
 
 
 class Parameters:

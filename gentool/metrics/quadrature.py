@@ -15,6 +15,9 @@ from gentool.probability.densities import KnownDensity
 MARGIN = 0.1
 """The grid reaches beyond the examples by this share of their extent."""
 
+MOST = 1.1
+"""An integral above it is not the grid's fault: a noisy bound may lie above log p(x) here and there."""
+
 
 def grid(x: Tensor, resolution: int) -> tuple[Tensor, float]:
     """Return the middles of the cells of an even grid over points and a margin.
@@ -50,8 +53,8 @@ def jensen_shannon(log_p: Tensor, log_q: Tensor, cell: float) -> tuple[float, fl
         JS in nats, and the masses of p and of q on the grid.
     """
     p, q = (log_density.double().exp() * cell for log_density in (log_p, log_q))
-    both = (p + q) / 2
-    total = torch.special.xlogy(p, p / both).nan_to_num().sum() + torch.special.xlogy(q, q / both).nan_to_num().sum()
+    both = ((p + q) / 2).clamp(min=torch.finfo(torch.float64).tiny)
+    total = torch.special.xlogy(p, p / both).sum() + torch.special.xlogy(q, q / both).sum()
     on_p, on_q = float(p.sum()), float(q.sum())
     outside = log(2) * (max(0.0, 1 - on_p) + max(0.0, 1 - on_q)) / 2
     return float(total / 2) + outside, on_p, on_q
@@ -82,5 +85,7 @@ class JensenShannon:
         draws = 1 if model.likelihood == "exact" else self.draws
         log_q = block_log_prob(model, blocks, 50 * BLOCK, draws=draws, seed=evaluation.seed, say=evaluation.say)
         value, _, mass = jensen_shannon(density.log_prob(points), log_q, cell)
+        if not mass < MOST:
+            raise Unavailable(f"the model's {model.likelihood} likelihood is no density: its integral is {mass:.4g}")
         protocol = {"kind": model.likelihood, "draws": draws, "grid": per_axis, "mass_on_grid": round(mass, 6)}
         return Result(value, None, protocol)

@@ -56,6 +56,17 @@ def test_by_hand_on_two_cells():
     assert jensen_shannon(p.log(), p.log() - 100, 1.0)[0] == pytest.approx(log(2))  # a model whose mass is elsewhere
 
 
+def test_what_does_not_integrate_to_one_is_no_density():
+    class Twice(Normal):
+        def log_prob(self, x, y=None, *, draws=1):
+            return super().log_prob(x) + log(2)
+
+    normal = GaussianMixture(torch.ones(1), torch.zeros(1, 2), torch.ones(1))
+    x = normal.sample(500, torch.Generator().manual_seed(0))
+    with pytest.raises(Unavailable, match=r"no density: its integral is [12]\."):
+        js(Twice(space((2,))), normal, x)
+
+
 def test_needs_the_plane_and_its_density():
     with pytest.raises(Unavailable, match="density is known"):
         js(Normal(space((2,))), None, torch.randn(5, 2))

@@ -75,10 +75,12 @@ def test_costs():
     ours = evaluation(model.space, None, torch.zeros(5, 2), model=model)
     assert NetworkEvaluations(batch=7)(ours).value == 3
     assert not model.network._forward_hooks
+    model.remarks = lambda: {"network evaluations": 40.0}  # a model that counts for itself knows better
+    assert NetworkEvaluations(batch=7)(ours).value == 40
     assert Parameters()(ours).value == 7
     speed = SamplesPerSecond(batch=4)(ours)
     assert speed.value > 0 and speed.protocol["batch"] == 4
-    with pytest.raises(Unavailable, match="no networks"):
+    with pytest.raises(Unavailable, match="no network whole"):
         NetworkEvaluations(batch=7)(evaluation(space((2,)), None, torch.zeros(5, 2), model=Normal(space((2,)))))
 
 
