@@ -224,9 +224,9 @@ def test_ctrl_c_before_anything_runs_is_quiet():
 @pytest.mark.parametrize(("line", "words"), [
     ("gentool tr", ["train"]),
     ("gentool train mod", ["model.", "model="]),
-    ("gentool train model=vae", ["model=vae", "model=vae_conv", "model=vae_svi"]),
+    ("gentool train model=vae", ["model=vae", "model=vae_conv", "model=vae_gan", "model=vae_svi"]),
     ("gentool train trainer.epo", ["trainer.epochs="]),
-    ("gentool list model=vae_", ["model=vae_conv", "model=vae_svi"]),
+    ("gentool list model=vae_", ["model=vae_conv", "model=vae_gan", "model=vae_svi"]),
     ("gentool tour dataset=di", ["dataset=digits"]),
     ("gentool compare ev", ["evaluate="]),
     ("gentool verify wh", ["which="]),
