@@ -10,13 +10,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hydra.core.global_hydra import GlobalHydra
-from hydra.core.hydra_config import HydraConfig
 from PIL import Image
 
 from gentool.cli import catalogue, main
-from gentool.commands import compare as comparing
-from gentool.commands import tour as touring
 from gentool.comparison import ranked, read_runs, tables
 from gentool.metrics.directions import BETTER
 from gentool.plots.trilemma import Corner, trilemma
@@ -90,8 +86,8 @@ def test_the_best_of_what_was_measured_alike_is_bold(three, capsys):
     vae, iwae, made = (
         next(line for line in markdown.splitlines() if f"| {name} |" in line) for name in ("vae", "iwae", "made")
     )
-    assert "**88 ± 0.5 importance**" in iwae and "**0.90000" in iwae
-    assert "| 90 ± 0.5 importance |" in vae and "**0.50000" in vae and "**1,000" in vae
+    assert "**88 ± 0.5 importance**" in iwae and "**0.9000 ± 0.5 " in iwae
+    assert "| 90 ± 0.5 importance |" in vae and "**0.5000 ± 0.5 " in vae and "**1,000" in vae
     assert "| 80 ± 0.5† |" in made, "a value of another protocol is shown, unranked"
     assert (
         "† nll: measured by another protocol, not ranked: made (kind exact not importance, draws 1 not 100)" in markdown
@@ -133,6 +129,14 @@ def test_one_value_is_not_the_best_and_an_unknown_name_has_no_direction():
     make("b", values={"novelty": 2.0})
     nll, novelty = ranked(read_runs(["a", "b"]))
     assert (nll.metric, nll.best, novelty.best, novelty.better) == ("nll", (), (), None)
+
+
+def test_where_no_two_were_measured_alike_none_is_ranked():
+    make("a", values={"nll": 90.0})
+    make("b", values={"nll": 89.0}, protocol={"draws": 7})
+    (ranking,) = ranked(read_runs(["a", "b"]))
+    assert not ranking.best and ranking.unranked == ("a", "b")
+    assert ranking.note == "nll: no two were measured alike, none is ranked; unlike a: b (draws 7 not 100)"
 
 
 def test_every_metric_of_evaluate_has_a_direction():
@@ -252,69 +256,6 @@ def test_discs_stand_where_recall_and_precision_say_and_grow_with_speed():
 def test_bold_on_a_terminal():
     text = tables.plain(["run"], [[tables.Cell("1", True)], [tables.Cell("22")]], bold=True)
     assert text == "run\n\033[1m1  \033[0m\n22"
-
-
-@pytest.fixture
-def inside(monkeypatch, capsys):
-    """Run the program in this process; the models named in `broken` fail to train."""
-    broken, typed = {}, []
-
-    def program(words, log=None):
-        typed.append(words)
-        model = next((word.partition("=")[2] for word in words if word.startswith("model=")), None)
-        if model in broken:
-            return broken[model], f"{model} diverged"
-        outer, composed = GlobalHydra.instance().hydra, HydraConfig.instance().cfg
-        GlobalHydra.instance().clear()
-        code = main(list(words))
-        GlobalHydra.instance().hydra, HydraConfig.instance().cfg = outer, composed
-        return code, ""
-
-    monkeypatch.setattr(comparing, "gentool", program)
-    monkeypatch.setattr(touring, "run_program", program)
-    return broken, typed
-
-
-TOUR = [
-    "tour",
-    "dataset=moons",
-    "dataset.examples=300",
-    "minutes=0.002",
-    "device=cpu",
-    "models=[gaussian,known,pixelcnn]",
-    "metrics=[nll]",
-]
-
-
-def test_a_tour_trains_what_fits_goes_on_and_ends_in_the_page(inside, capsys):
-    broken, typed = inside
-    broken["known"] = 3
-    assert main(TOUR) == 0
-    printed = capsys.readouterr().out
-    assert "pixelcnn is refused: " in printed and "known failed: known diverged" in printed
-    folder = Path(printed.splitlines()[-1])
-    assert folder.parent == Path("outputs/tour") and folder.name.startswith("moons_0.002min_seed0")
-    assert [row["model"] for row in table(folder)] == ["gaussian"]
-    assert "known failed" in (folder / "compare.html").read_text()
-    config = yaml.safe_load((folder / "runs/gaussian/config.yaml").read_text())
-    assert config["trainer"]["minutes"] == pytest.approx(0.001) and config["dataset"]["examples"] == 300
-    broken.clear()
-    typed.clear()
-    assert main(TOUR) == 0
-    assert [words[:2] for words in typed] == [["train", "model=known"], ["evaluate", f"ckpt={folder}/runs/known"]]
-    assert "gaussian: finished before" in capsys.readouterr().out
-    assert [row["model"] for row in table(folder)] == ["gaussian", "known"]
-    assert main(["compare", f"runs={folder}/runs", "out=again"]) == 0
-    shutil.rmtree(folder / "runs/known/evaluate")
-    assert main(["compare", f"runs={folder}/runs", "evaluate=true", "out=again"]) == 0
-
-
-def test_a_tour_that_cannot_start_says_so(inside, capsys):
-    assert main(["tour", "models=[gaussain]"]) == 2
-    assert "did you mean 'gaussian'?" in capsys.readouterr().err
-    assert main(["tour", "models=[known]"]) == 2
-    assert main(["tour", "minutes=0"]) == 2
-    assert not Path("outputs").exists()
 
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

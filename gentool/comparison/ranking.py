@@ -70,7 +70,8 @@ def _rank(metric: str, runs: Sequence[Run]) -> Ranking:
     if better is not None and len(same) > 1:
         value = (min if better == "lower" else max)(run.values[metric] for run in same)
         best = tuple(run.name for run in same if run.values[metric] == value)
-    return Ranking(metric, better, best, tuple(run.name for run in others), _note(metric, same, others))
+    unranked = having if others and len(same) == 1 else others
+    return Ranking(metric, better, best, tuple(run.name for run in unranked), _note(metric, same, others))
 
 
 def _note(metric: str, same: Sequence[Run], others: Sequence[Run]) -> str:
@@ -85,4 +86,8 @@ def _note(metric: str, same: Sequence[Run], others: Sequence[Run]) -> str:
         )
         said.setdefault(words, []).append(run.name)
     parts = [f"{', '.join(names)} ({words})" for words, names in said.items()]
-    return f"{metric}: measured by another protocol, not ranked: {'; '.join(parts)}" if parts else ""
+    if not parts:
+        return ""
+    if len(same) == 1:  # there is nothing to rank
+        return f"{metric}: no two were measured alike, none is ranked; unlike {same[0].name}: {'; '.join(parts)}"
+    return f"{metric}: measured by another protocol, not ranked: {'; '.join(parts)}"

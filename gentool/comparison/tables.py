@@ -47,7 +47,7 @@ def _cell(run: Run, ranking: Ranking) -> Cell:
     if ranking.metric not in run.values:
         return Cell("–")
     error = run.errors.get(ranking.metric)
-    text = number(run.values[ranking.metric]) + (f" ± {error:.2g}" if error else "")
+    text = number(run.values[ranking.metric], 4) + (f" ± {error:.2g}" if error else "")
     kind = run.protocols.get(ranking.metric, {}).get("kind", "exact")
     text += "" if kind == "exact" else f" {kind}"
     return Cell(text + (MARK if run.name in ranking.unranked else ""), run.name in ranking.best)

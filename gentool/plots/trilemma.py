@@ -50,7 +50,7 @@ def trilemma(corners: Mapping[str, Corner]) -> str:
         f'<svg class="chart" id="trilemma" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img">'
         + _axes()
         + "".join(discs)
-        + _labels(shown)
+        + _labels(shown, speeds)
         + "</svg>"
     )
 
@@ -67,7 +67,7 @@ def _radius(speed: float | None, logs: list[float]) -> float:
     return sqrt(_SMALL**2 + share * (_LARGE**2 - _SMALL**2))
 
 
-def _labels(shown: Mapping[str, Corner]) -> str:
+def _labels(shown: Mapping[str, Corner], logs: list[float]) -> str:
     """Names beside their discs, moved down where they would lie on one another."""
     parts, used = [], list[tuple[float, float]]()
     for name, corner in sorted(shown.items(), key=lambda item: -item[1].precision):
@@ -75,7 +75,7 @@ def _labels(shown: Mapping[str, Corner]) -> str:
         while any(abs(y - other) < 13 and abs(x - across) < 90 for across, other in used):
             y += 13
         used.append((x, y))
-        parts.append(f'<text x="{x + 8:.1f}" y="{y + 4:.1f}">{escape(name)}</text>')
+        parts.append(f'<text x="{x + _radius(corner.speed, logs) + 4:.1f}" y="{y + 4:.1f}">{escape(name)}</text>')
     return "".join(parts)
 
 
