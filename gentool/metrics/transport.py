@@ -20,7 +20,7 @@ def wasserstein_1(a: Tensor, b: Tensor) -> float:
     Returns:
         The exact distance of the two sets; the cost of finding it grows with n³.
     """
-    from scipy.optimize import linear_sum_assignment
+    from scipy.optimize import linear_sum_assignment  # type: ignore[import-untyped]
 
     cost = torch.cdist(a, b, compute_mode="donot_use_mm_for_euclid_dist").numpy()
     rows, columns = linear_sum_assignment(cost)
