@@ -1,7 +1,7 @@
 """Group normalisation with a scale and a shift of each example's own: one pass of sums, one pass that applies them.
 
-torch's kernel for images with channels last in bfloat16 took three times as long as the convolution after it
-(docs/benchmarks.md); sums over places and a multiplication, in whichever order the memory has, take a fifth.
+torch's kernel for images with channels last in bfloat16 takes up to twice as long as the convolution after it; sums
+over places and a multiplication, in whichever order the memory has, take up to a third (docs/benchmarks.md).
 """
 
 from math import gcd
