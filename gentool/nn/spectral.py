@@ -35,7 +35,8 @@ class Spectral(nn.Module):
 
     def forward(self, weight: Tensor) -> Tensor:
         """Return W / sigma(W), of the shape of W (outputs, …)."""
-        with torch.autocast(weight.device.type, enabled=False):  # an error of sigma is one of the whole layer
+        kind = "cpu" if weight.is_meta else weight.device.type  # autocast knows no meta device
+        with torch.autocast(kind, enabled=False):  # an error of sigma is one of the whole layer
             matrix = weight.flatten(1)
             if self.training:
                 self._follow(matrix.detach())
