@@ -1,6 +1,7 @@
 """The straight path x_t = (1 - t) x0 + t x1 from noise x0 ~ N(0, 1) to data x1, and what is done along it."""
 
 from collections.abc import Callable
+from math import sqrt
 from typing import Literal
 
 import torch
@@ -53,12 +54,11 @@ def pair(x0: Tensor, x1: Tensor, y: Tensor | None) -> Tensor:
     Reference: Improving and Generalizing Flow-Based Generative Models with Minibatch Optimal Transport, Alexander Tong
         et al., 2023, https://arxiv.org/abs/2302.00482
     """
-    from scipy.optimize import linear_sum_assignment
+    from scipy.optimize import linear_sum_assignment  # type: ignore[import-untyped]
 
-    groups = y.unique() if y is not None else [None]
-    paired = x0.clone()
-    for group in groups:
-        rows = torch.arange(len(x0), device=x0.device) if group is None else (y == group).nonzero()[:, 0]
+    paired, labels = x0.clone(), torch.zeros(len(x0), device=x0.device) if y is None else y
+    for label in set(labels.tolist()):
+        rows = (labels == label).nonzero()[:, 0]
         cost = torch.cdist(x1[rows].flatten(1), x0[rows].flatten(1)).square()
         partner = torch.from_numpy(linear_sum_assignment(cost.cpu().numpy())[1]).to(x0.device)
         paired[rows] = x0[rows[partner]]
@@ -78,7 +78,7 @@ def forget(x: Tensor, before: float, after: float) -> Tensor:
     """
     kept = before / after
     variance = (1 - before) ** 2 - (kept * (1 - after)) ** 2
-    return kept * x + variance**0.5 * torch.randn_like(x)
+    return kept * x + sqrt(variance) * torch.randn_like(x)
 
 
 def inpaint(
