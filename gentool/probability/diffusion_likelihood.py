@@ -89,7 +89,7 @@ class Flow:
 
     def __init__(self, denoise: Denoise, low: float, high: float, scale: float, *, steps: int) -> None:
         self.denoise, self.low, self.high, self.scale, self.steps = denoise, low, high, scale, steps
-        self.shrink = (low * low + scale * scale) ** -0.5
+        self.shrink: float = (low * low + scale * scale) ** -0.5
 
     def field(self, u: Tensor, log_r: Tensor) -> Tensor:
         """Return du / d log r, of u (batch, *shape) and log r (batch,)."""

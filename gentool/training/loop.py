@@ -142,8 +142,10 @@ class Loop:
         return self.step >= self.plan.steps
 
     def _clock(self) -> float:
-        """Seconds trained, over every start of the run."""
+        """Seconds trained, over every start of the run; a length in minutes becomes one in steps by the speed so far."""
         self.seconds = self._before + time.perf_counter() - self._started
+        if self.plan.minutes is not None and self.step:  # from the first step on: a warm-up is a share of the length
+            self.optimizers.steps = max(self.step + 1, round(self.step * 60 * self.plan.minutes / self.seconds))
         return self.seconds
 
     def _at_intervals(self, metrics: Mapping[str, Tensor]) -> None:
@@ -165,9 +167,7 @@ class Loop:
         now = time.perf_counter()
         rate = (self.step - self._counted) * self.plan.examples_per_step / (now - self._ticked)
         self._ticked, self._counted = now, self.step
-        seconds = self._clock()
-        if self.plan.minutes is not None:  # the schedule follows the clock
-            self.optimizers.steps = max(self.step + 1, round(self.step * 60 * self.plan.minutes / seconds))
+        self._clock()
         left = (self.optimizers.steps - self.step) * self.plan.examples_per_step / rate
         values = {name: value.tolist() for name, value in metrics.items()} | self.optimizers.learning_rates
         self.last["train"] = values
