@@ -1,6 +1,7 @@
 """`verify` on every family: its laws hold on sound models, and each names the fault that is planted."""
 
 import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -215,6 +216,12 @@ def runs(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    """What is written lies in a folder of the test's own."""
+    monkeypatch.chdir(tmp_path)
+
+
 def altered(run, change):
     """Write a copy of a run's checkpoint with its weights changed."""
     state = torch.load(run / "checkpoints" / "last.pt", weights_only=True)
@@ -228,7 +235,8 @@ def test_verify_tells_a_law_a_line_and_leaves_with_0(runs, capsys):
     for name in ("gmm", "made"):
         assert main(["verify", f"ckpt={runs / name}"]) == 0
         printed = capsys.readouterr()
-        assert not printed.err and "laws hold" in printed.out.splitlines()[-1]
+        assert not printed.err and "laws hold" in printed.out
+        assert (Path(printed.out.splitlines()[-1]) / "laws.json").is_file()
     assert re.search(r"outputs see what is before them alone +holds +64 of 64 dimensions changed", printed.out)
 
 

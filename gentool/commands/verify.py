@@ -1,11 +1,13 @@
 """Hold a checkpoint to the laws of its capabilities."""
 
+import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import NonNegativeInt
 
-from gentool.commands.reader import announce
+from gentool.commands.reader import Output, announce
 from gentool.device import Device
 from gentool.errors import RunError
 from gentool.laws import Subject, Verdict, examples
@@ -25,8 +27,9 @@ def verify(
     device: Device,
     sampler: Mapping[str, Any],
     seed: NonNegativeInt,
-) -> None:
-    """Hold a model to the laws of what it claims to do: a table, a line a law. No data is needed.
+    out: str | None,
+) -> Path:
+    """Hold a model to the laws of what it claims to do: a table, and `laws.json`. No data is needed.
 
     Args:
         ckpt: a checkpoint or a run; None: the newest finished run.
@@ -35,6 +38,10 @@ def verify(
         device: where it runs.
         sampler: overrides of the model's sampling knobs.
         seed: of the samples that the laws are tried on.
+        out: the folder to write to; None: a fresh one.
+
+    Returns:
+        The folder.
 
     Raises:
         RunError: if a law is broken; the message names it.
@@ -44,13 +51,17 @@ def verify(
     subject = Subject(loaded.model, examples(loaded.model, EXAMPLES, seed), lambda: _again(loaded, device))
     print(f"{'law':<41} {'result':<9}  detail")
     verdicts = hold(subject, _say)
-    broken = [verdict for verdict in verdicts if verdict.result == "broken"]
+    results = [verdict.result for verdict in verdicts]
+    held, broken = results.count("holds"), results.count("broken")
+    untried = len(results) - held - broken
+    print(f"{held} laws hold" + (f", {untried} could not be tried" if untried else ""), flush=True)
+    output = Output()
+    output.text("laws.json", json.dumps([verdict._asdict() for verdict in verdicts], indent=2) + "\n")
+    folder = output.write("verify", loaded, out)
     if broken:
-        named = "; ".join(f"{verdict.law}: {verdict.detail}" for verdict in broken)
-        raise RunError(f"{loaded.path} breaks {len(broken)} of {len(verdicts)} laws: {named}")
-    held = sum(verdict.result == "holds" for verdict in verdicts)
-    untried = f", {len(verdicts) - held} could not be tried" if held < len(verdicts) else ""
-    print(f"{held} laws hold{untried}", flush=True)
+        named = "; ".join(f"{verdict.law}: {verdict.detail}" for verdict in verdicts if verdict.result == "broken")
+        raise RunError(f"{loaded.path} breaks {broken} of {len(verdicts)} laws: {named}")
+    return folder
 
 
 def _say(verdict: Verdict) -> None:
