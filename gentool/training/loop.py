@@ -142,7 +142,7 @@ class Loop:
         return self.step >= self.plan.steps
 
     def _clock(self) -> float:
-        """Seconds trained, over every start of the run; a length in minutes becomes one in steps by the speed so far."""
+        """Seconds trained, over every start of the run; by them a length in minutes becomes one in steps."""
         self.seconds = self._before + time.perf_counter() - self._started
         if self.plan.minutes is not None and self.step:  # from the first step on: a warm-up is a share of the length
             self.optimizers.steps = max(self.step + 1, round(self.step * 60 * self.plan.minutes / self.seconds))
