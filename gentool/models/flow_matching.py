@@ -177,7 +177,8 @@ class FlowMatching(GenerativeModel):
 
     def _drawn(self, n: int, y: Tensor | None) -> list[Tensor]:
         """Return what n samples pass through, from noise on."""
-        x0, field = self.sample_latent(n), self._field(self.labels(n, y))
+        field = self._field(self.labels(n, y))
+        x0 = self.sample_latent(n)
         if self._knobs["method"] != "dopri5":
             return [x0, *self._solved(field, x0, 0.0, 1.0)]
         with exact(self):  # it would take the rounding of bfloat16 for a field that asks for tiny steps

@@ -188,7 +188,7 @@ def test_chain_ends_in_the_samples():
         chain = model.chain(3, frames=5)
     with fork(0):
         assert torch.equal(chain[-1], model.sample(3))
-    assert chain.shape == (5, 3, *model.space.shape) and model.remarks() == {"network evaluations": 6}
+    assert chain.shape == (5, 3, *model.space.shape) and model.remarks() == {"network evaluations": 24}
 
 
 @pytest.mark.parametrize("visits", [1, 10])
