@@ -48,6 +48,7 @@ bench: $(VENV)/.gentool  ## side-by-side timings; the numbers of docs/benchmarks
 	$(BIN)/python benchmarks/flows.py
 	$(BIN)/python benchmarks/sampling.py
 	$(BIN)/python benchmarks/unet.py
+	$(BIN)/python benchmarks/gan.py
 
 clean:  ## remove what the tools and the demo made; .venv and your runs stay
 	rm -rf $(DEMO) .bench-venv build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis
