@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from gentool.batch import Batch
 from gentool.errors import Unavailable, UsageError
 from gentool.models.base import GenerativeModel, Loss, Metrics, Minimizer, Pass
+from gentool.nn.condition import hide_labels
 from gentool.nn.network import exact
 from gentool.probability import solvers
 from gentool.probability.diffusion_likelihood import Denoise, Flow, across, evidence
@@ -130,9 +131,9 @@ class Diffusion(GenerativeModel):
 
     def _hidden(self, y: Tensor | None) -> Tensor | None:
         """Return labels of which a share, each for itself, is replaced by that of none."""
-        if not self.conditional or y is None or not self.label_dropout:
-            return y if self.conditional else None
-        return y.masked_fill(torch.rand(len(y), device=y.device) < self.label_dropout, self.space.classes)
+        if not self.conditional or y is None:
+            return None
+        return hide_labels(y, self.space.classes, self.label_dropout)
 
     def _denoise(self, z: Tensor, r: Tensor, y: Tensor | None) -> Tensor:
         """Return x0 of z (batch, *shape), r (batch,) and labels (batch,)."""

@@ -13,6 +13,7 @@ from typing_extensions import TypedDict
 from gentool.batch import Batch
 from gentool.errors import Unavailable, UsageError
 from gentool.models.base import GenerativeModel, Loss, Metrics, Minimizer
+from gentool.nn.condition import hide_labels
 from gentool.nn.network import exact
 from gentool.probability import ode, straight_path
 from gentool.probability.dequantise import dequantise, quantise
@@ -114,15 +115,9 @@ class FlowMatching(GenerativeModel):
         x0, t = torch.randn_like(x1), straight_path.draw_times(len(x1), self.time, x1.device)
         if self.training:
             x0 = straight_path.pair(x0, x1, y) if self.coupling == "ot" else x0
-            y = self._hidden(y)
+            y = None if y is None else hide_labels(y, self.space.classes, self.label_dropout)
         error: Tensor = self.denoiser(between(x0, x1, t), t, y) - (x1 - x0)
         return error.square().flatten(1).mean(1)
-
-    def _hidden(self, y: Tensor | None) -> Tensor | None:
-        """Return labels of which a share, each for itself, is replaced by that of none."""
-        if y is None or not self.label_dropout:
-            return y
-        return y.masked_fill(torch.rand(len(y), device=y.device) < self.label_dropout, self.space.classes)
 
     def _noise(self, x: Tensor) -> Tensor | float:
         return 0.0 if self.space.levels is None else torch.rand(x.shape, device=x.device)

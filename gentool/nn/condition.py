@@ -69,3 +69,19 @@ class Condition(nn.Module):
             h = h + self.label(y)
         out: Tensor = self.rest(h)
         return out
+
+
+def hide_labels(y: Tensor, classes: int, share: float) -> Tensor:
+    """Return labels of which a share, each for itself, is replaced by `classes`, the label of none.
+
+    Args:
+        y: (batch,) int64.
+        classes: number of classes.
+        share: in [0, 1); of 0 nothing is drawn.
+
+    Returns:
+        (batch,) int64.
+
+    Reference: Classifier-Free Diffusion Guidance, Jonathan Ho and Tim Salimans, 2022, https://arxiv.org/abs/2207.12598
+    """
+    return y.masked_fill(torch.rand(len(y), device=y.device) < share, classes) if share else y

@@ -8,7 +8,6 @@ import torch
 from pydantic import NonNegativeInt, PositiveInt
 from torch import Tensor, nn
 
-from gentool.errors import UsageError
 from gentool.nn.blocks import Activation, activation, conv, gain
 from gentool.nn.condition import Sinusoids
 from gentool.nn.conv import pyramid
@@ -16,7 +15,7 @@ from gentool.nn.mlp import MLP
 from gentool.nn.network import Network
 from gentool.nn.players import Critic
 from gentool.nn.resnet import ResidualBlock
-from gentool.nn.roles import SMALLEST_CONV
+from gentool.nn.roles import kind_for
 from gentool.nn.spectral import normalise_spectrally
 from gentool.space import DataSpace
 
@@ -55,11 +54,11 @@ def energy(
     Raises:
         UsageError: where the kind does not fit the data.
     """
-    kind = _resolve(space, kind, hidden_channels)
-    if kind == "mlp":
+    chosen = kind_for(space, kind, hidden_channels, "model.network.kind")
+    if chosen == "mlp":
         phi, features = _of_vectors(space.dims, hidden_features, octaves, activation)
     else:
-        each = blocks if kind == "resnet" else 0
+        each = blocks if chosen == "resnet" else 0
         phi, features = _of_images(space.shape, hidden_channels, each, hidden_features, activation)
     body = Critic(phi, features, classes)
     if spectral_norm:
@@ -105,13 +104,3 @@ def _of_images(
         layers += [MLP(features, hidden_features[:-1], hidden_features[-1], 0, name, gain(name)), activation(name)]
         features = hidden_features[-1]
     return nn.Sequential(*layers), features
-
-
-def _resolve(space: DataSpace, kind: Kind, hidden_channels: Sequence[int]) -> Kind:
-    if kind == "auto":
-        return "conv" if space.is_image and min(space.shape[1:]) >= SMALLEST_CONV and hidden_channels else "mlp"
-    if kind != "mlp" and not space.is_image:
-        raise UsageError(f"model.network.kind={kind} is of images, and x has shape {space.shape}: use mlp or auto")
-    if kind != "mlp" and not hidden_channels:
-        raise UsageError(f"model.network.kind={kind} needs at least one stage: give hidden_channels, such as [32,64]")
-    return kind

@@ -7,14 +7,13 @@ import torch
 from pydantic import NonNegativeInt, PositiveInt
 from torch import Tensor, nn
 
-from gentool.errors import UsageError
 from gentool.nn.blocks import Activation, activation, gain
 from gentool.nn.dcgan import ConvFeatures, ConvGenerator
 from gentool.nn.linear import Linear
 from gentool.nn.mlp import MLP
 from gentool.nn.network import Network
 from gentool.nn.resnet_gan import ResNetFeatures, ResNetGenerator
-from gentool.nn.roles import SMALLEST_CONV
+from gentool.nn.roles import kind_for
 from gentool.nn.spectral import normalise_spectrally
 from gentool.space import DataSpace
 
@@ -97,11 +96,11 @@ def generator(
     Raises:
         UsageError: where the kind does not fit the data.
     """
-    kind = _resolve(space, kind, hidden_channels, "generator")
+    chosen = kind_for(space, kind, hidden_channels, "model.generator.kind")
     layers: nn.Module
-    if kind == "mlp":
+    if chosen == "mlp":
         layers = MLP(latent_dim, hidden_features, space.dims, classes, activation)
-    elif kind == "conv":
+    elif chosen == "conv":
         layers = ConvGenerator(latent_dim, hidden_channels, _image(space, 1), classes, batch_norm)
     else:
         layers = ResNetGenerator(latent_dim, hidden_channels, _image(space, 1), classes)
@@ -143,10 +142,10 @@ def critic(
     Raises:
         UsageError: where the kind does not fit the data.
     """
-    kind = _resolve(space, kind, hidden_channels, "critic")
-    if kind == "mlp":
+    chosen = kind_for(space, kind, hidden_channels, "model.critic.kind")
+    if chosen == "mlp":
         phi, features = _mlp_features(packing * space.dims, hidden_features, activation)
-    elif kind == "conv":
+    elif chosen == "conv":
         phi = ConvFeatures(_image(space, packing), hidden_channels, batch_norm)
         features = phi.features
     else:
@@ -163,16 +162,6 @@ def _mlp_features(inputs: int, hidden_features: Sequence[int], name: Activation)
         return nn.Flatten(), inputs
     layers = MLP(inputs, hidden_features[:-1], hidden_features[-1], 0, name, gain(name))
     return nn.Sequential(layers, activation(name)), hidden_features[-1]
-
-
-def _resolve(space: DataSpace, kind: Kind, hidden_channels: Sequence[int], player: str) -> Kind:
-    if kind == "auto":
-        return "conv" if space.is_image and min(space.shape[1:]) >= SMALLEST_CONV and hidden_channels else "mlp"
-    if kind != "mlp" and not space.is_image:
-        raise UsageError(f"model.{player}.kind={kind} is of images, and x has shape {space.shape}: use mlp or auto")
-    if kind != "mlp" and not hidden_channels:
-        raise UsageError(f"model.{player}.kind={kind} needs at least one stage: give hidden_channels, such as [64,128]")
-    return kind
 
 
 def _image(space: DataSpace, packing: int) -> tuple[int, int, int]:

@@ -47,10 +47,10 @@ def encoder(
     Raises:
         UsageError: where the kind does not fit the data.
     """
-    kind = _resolve(space, kind, hidden_channels)
-    if kind == "mlp":
+    chosen = kind_for(space, kind, hidden_channels, "kind")
+    if chosen == "mlp":
         return Network(MLP(space.dims, hidden_features, outputs, classes, activation))
-    build = spatial_encoder if kind == "spatial" else ConvEncoder
+    build = spatial_encoder if chosen == "spatial" else ConvEncoder
     return Network(build(_image(space), hidden_channels, hidden_features, outputs, classes, activation))
 
 
@@ -85,13 +85,13 @@ def decoder(
         UsageError: where the kind does not fit the data.
     """
     body: nn.Module
-    kind = _resolve(space, kind, hidden_channels)
-    if kind == "mlp":
+    chosen = kind_for(space, kind, hidden_channels, "kind")
+    if chosen == "mlp":
         body = MLP(inputs, hidden_features, outputs_per_dim * space.dims, classes, activation)
     else:
         channels, height, width = _image(space)
         shape = (outputs_per_dim * channels, height, width)
-        build = spatial_decoder if kind == "spatial" else ConvDecoder
+        build = spatial_decoder if chosen == "spatial" else ConvDecoder
         body = build(inputs, hidden_features, hidden_channels, shape, classes, activation)
     return Network(_Shaped(body, (outputs_per_dim, *space.shape)))
 
@@ -109,14 +109,28 @@ class _Shaped(nn.Module):
         return out.reshape(out.shape[0], *self.shape)
 
 
-def _resolve(space: DataSpace, kind: Kind, hidden_channels: Sequence[int]) -> Kind:
+def kind_for(space: DataSpace, kind: str, hidden_channels: Sequence[int], key: str) -> str:
+    """Return the kind of network: `auto` is conv on images of SMALLEST_CONV pixels and more, else mlp.
+
+    Args:
+        space: the data's facts.
+        kind: as asked for.
+        hidden_channels: channels of each stage; without any, auto is mlp.
+        key: what the kind is called where it is typed.
+
+    Returns:
+        mlp, or a kind that is of images.
+
+    Raises:
+        UsageError: where the kind does not fit the data, or lacks stages.
+    """
     if kind == "auto":
         fits = space.is_image and min(space.shape[1:]) >= SMALLEST_CONV and hidden_channels
         return "conv" if fits else "mlp"
     if kind != "mlp" and not space.is_image:
-        raise UsageError(f"kind={kind} needs images, and x has shape {space.shape}: use kind=mlp or kind=auto")
+        raise UsageError(f"{key}={kind} needs images, and x has shape {space.shape}: use mlp or auto")
     if kind != "mlp" and not hidden_channels:
-        raise UsageError(f"kind={kind} needs at least one stage: give hidden_channels, such as [32,64]")
+        raise UsageError(f"{key}={kind} needs at least one stage: give hidden_channels, such as [32,64]")
     return kind
 
 

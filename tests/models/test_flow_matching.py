@@ -10,6 +10,7 @@ from torch import nn
 from gentool.batch import Batch
 from gentool.errors import UsageError
 from gentool.models.flow_matching import FlowMatching
+from gentool.nn.condition import hide_labels
 from gentool.probability import straight_path
 from gentool.training.rng import fork
 from tests.laws.subjects import SPACES, Subject, build, endless, examples, minimizer, train
@@ -153,7 +154,7 @@ def test_labels_are_hidden_one_by_one_and_only_in_training():
     with fork(0):
         model = build("flow_matching", "points", "model.conditional=true", "model.label_dropout=0.3")
         y = torch.arange(2).repeat(2000)
-        hidden = model._hidden(y)
+        hidden = hide_labels(y, model.space.classes, model.label_dropout)
         seen: list[torch.Tensor] = []
         denoise = model.denoiser.forward
         model.denoiser.forward = lambda x, t, y: (seen.append(y), denoise(x, t, y))[1]
