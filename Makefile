@@ -14,7 +14,7 @@ MADE_FROM := pyproject.toml constraints.txt
 SOURCES = $(shell find gentool configs -name '*.py' -o -name '*.yaml')
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-all check format bench clean
+.PHONY: help install demo table test test-all check format bench clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*  ## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | \
@@ -24,6 +24,9 @@ install: $(VENV)/.gentool  ## create .venv and install gentool in it, editable
 
 demo: $(DEMO)/.sample $(DEMO)/.interpolate  ## train a VAE on scikit-learn's digits, sample, interpolate; print where the pictures are
 	@echo; echo "The pictures:"; ls $(DEMO)/train/samples/*.gif $(DEMO)/sample/*.png $(DEMO)/interpolate/*.* | sed 's/^/  /'
+
+table: $(VENV)/.gentool  ## every family from five seeds on the same digits: the lectures' table with measured cells, in an hour of one core
+	$(BIN)/python scripts/lecture_table.py --out outputs/table
 
 test: $(VENV)/.gentool-test  ## the default tests, in minutes on two cores
 	$(PYTEST) -n $(WORKERS) --dist worksteal -q $(ARGS)

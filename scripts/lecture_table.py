@@ -21,6 +21,7 @@ from gentool.training.console import number
 
 DATASET = "digits"
 METRICS = ["nll", "bits_per_dim", "frechet", "precision", "recall", "linear_probe", "samples_per_second"]
+"""Of seed 0; precision is for `compare`'s trilemma over the same runs."""
 GAUSSIAN = "one Gaussian"
 """What every family should beat; its Fréchet distance is where a seed fails."""
 
@@ -59,7 +60,6 @@ FAMILIES = {
     "ddpm": Family("diffusion", ["model=ddpm"]),
     "flow_matching": Family("flow matching", ["model=flow_matching"]),
 }
-ASPECTS = ("training", "likelihood", "sampling", "compression", "representation")
 
 
 def train(model: str, seed: int, out: Path) -> Run | None:
@@ -111,19 +111,15 @@ def row(model: str, runs: Sequence[Run | None], limit: float) -> list[str]:
     """Return the cells of a model: of its first seed, but for the count of failures."""
     family, first = FAMILIES[model], runs[0]
     seeds = "" if model == GAUSSIAN else f"{failed(runs, limit)} of {len(runs)} failed"
-    if first is None:
-        return [family.name, f"`{model}`", seeds, *["–"] * 6]
-    speed = first.values.get("samples_per_second")
-    cells = [seeds, value(first, "nll", 4), "–" if speed is None else f"{number(speed, 2)} / s"]
-    cells += [value(first, "bits_per_dim"), value(first, "linear_probe")]
-    cells += [value(first, "frechet"), value(first, "recall")]
-    marked = [f"{cell} – *{said}*" if said else cell for cell, said in zip(cells, said_of(family), strict=True)]
-    return [family.name, f"`{model}`", *marked]
-
-
-def said_of(family: Family) -> list[str]:
-    """Return Tomczak's words for the measured cells, in their order; empty where there are none."""
-    return [*(family.said or [""] * len(ASPECTS)), "", ""]
+    measured = ["–"] * 6
+    if first is not None:
+        speed = first.values.get("samples_per_second")
+        measured = [value(first, "nll", 4), "–" if speed is None else f"{number(speed, 2)} / s"]
+        measured += [value(first, metric) for metric in ("bits_per_dim", "linear_probe", "frechet", "recall")]
+    words = [f": {said}" if said else "" for said in [*(family.said or [""] * 5), "", ""]]
+    cells = [f"{cell}{said}" for cell, said in zip([seeds, *measured], words, strict=True)]
+    name = model if model == GAUSSIAN else f"`{model}`"
+    return [family.name, name, *cells]
 
 
 def markdown(runs: Mapping[str, Sequence[Run | None]]) -> str:
