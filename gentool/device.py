@@ -77,7 +77,7 @@ def measured(kind: str) -> tuple[Literal["fp32", "bf16"], bool, bool]:
         return "bf16", True, False
     if kind == "cpu" and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()):
         return "bf16", True, False
-    return "fp32", False, False
+    return "fp32", kind == "cpu", False
 
 
 def _present(kind: Kind) -> Literal["cpu", "cuda", "mps"]:
