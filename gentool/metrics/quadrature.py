@@ -9,7 +9,7 @@ from torch import Tensor
 
 from gentool.batch import Batch
 from gentool.errors import Unavailable
-from gentool.metrics.evaluation import BLOCK, Evaluation, Result, block_log_prob
+from gentool.metrics.evaluation import BLOCK, Evaluation, Result
 from gentool.metrics.features import examples
 from gentool.probability.densities import KnownDensity
 from gentool.training.rng import derive
@@ -132,6 +132,6 @@ class Divergence:
             points, cell = grid(torch.cat([examples(evaluation)[0], drawn]), per_axis)
             x = points.float().to(evaluation.space.loc.device)
             blocks = (Batch(part, None, torch.arange(len(part))) for part in torch.split(x, AT_ONCE))
-            log_q = block_log_prob(model, blocks, len(x), draws=draws, seed=evaluation.seed, say=evaluation.say)
+            log_q = evaluation.log_prob_of(blocks, len(x), draws)
             evaluation.kept[key] = density.log_prob(points), log_q, cell
         return *evaluation.kept[key], {"kind": model.likelihood, "draws": draws, "grid": per_axis}
