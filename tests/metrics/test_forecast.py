@@ -9,9 +9,10 @@ from gentool.metrics import forecast as forecasts
 from gentool.metrics.forecast import forecast
 from gentool.metrics.frechet import Frechet
 from gentool.metrics.generalisation import GeneralisationGap
-from gentool.metrics.likelihood import BitsPerDim, NegativeLogLikelihood
+from gentool.metrics.likelihood import BitsPerDim, KullbackLeibler, NegativeLogLikelihood
 from gentool.metrics.pace import paced
 from gentool.metrics.transport import Wasserstein
+from gentool.probability import toys
 from tests.metrics.evaluations import evaluation
 from tests.metrics.models import Noisy
 from tests.spaces import space
@@ -48,10 +49,12 @@ def test_the_time_of_all_metrics_is_told_from_one_block_of_each_and_its_samples_
     clock = Clock()
     monkeypatch.setattr(forecasts, "time", clock)
     model = Slow(clock)
-    ours = evaluation(model.space, None, torch.randn(1000, 2), model=model)
+    density = toys.ring(modes=8, radius=1.0, sigma=0.1)
+    ours = evaluation(model.space, None, torch.randn(1000, 2), model=model, density=density)
     chosen = {
         "nll": NegativeLogLikelihood(draws=3),
         "bits": BitsPerDim(draws=3),  # unavailable
+        "kl": KullbackLeibler(draws=3),  # of every example too, so it needs all values
         "gap": GeneralisationGap(draws=3),
         "frechet": Frechet(features=None, num_samples=2000),
         "wasserstein": Wasserstein(num_samples=2000),
