@@ -143,9 +143,10 @@ class DataSpace:
         if self.levels is None:
             bad = ~torch.isfinite(x)
             claim = "is not finite"
+        elif x.is_floating_point() and not torch.equal(x, x.round()):
+            bad = x != x.round()  # also of what is not a number
+            claim = f"is no level; expected the integers 0..{self.levels - 1}, no fractions"
         else:
-            if x.is_floating_point() and not torch.equal(x, x.round()):
-                raise ValueError(f"examples hold fractions; expected the integers 0..{self.levels - 1}")
             bad = (x < 0) | (x > self.levels - 1)
             claim = f"lies outside 0..{self.levels - 1}"
         if bad.any():

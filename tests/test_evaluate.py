@@ -1,6 +1,8 @@
 """`gentool evaluate`, from the command line to its file: runs without a likelihood, and samples made elsewhere."""
 
 import json
+import re
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -61,6 +63,7 @@ def test_a_model_without_a_likelihood_is_measured_by_its_samples(run):
 def test_everything_is_measured_or_says_why_not(run):
     done = run("ckpt=digits", "metrics=full", "num_samples=60", "n=80", "draws=2")
     report = done.report
+    assert re.search(r"^\d+ metrics: about \d+ s for the model's part", done.out, re.M)  # before any of them
     from gentool.cli.catalogue import options, verb_file
 
     keys = [option.key.split(".") for option in options(verb_file("evaluate"))]
@@ -112,6 +115,18 @@ def test_pictures_and_arrays_of_the_same_samples_score_the_same(run):
 def test_mistakes_are_one_line(run, words, says):
     refused = run(*words)
     assert refused.code == 2 and says in refused.err and refused.err.count("\n") == 1, refused.err
+
+
+def test_features_that_were_asked_for_and_cannot_be_had_are_a_mistake(run, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch_fidelity", None)
+    for words, says in (
+        (["ckpt=digits", "features=inception"], "pip install 'gentool[inception]'"),
+        (["ckpt=ring", "definitions.recall.features=digits"], "grey digits"),
+    ):
+        refused = run(*words, "metrics=[nll,recall]", "out=never")
+        assert refused.code == 2 and says in refused.err and refused.err.count("\n") == 1, refused.err
+        assert not Path("never").exists()
+    assert run("ckpt=digits", "features=inception", "metrics=[parameters]").code == 0  # they are for nothing here
 
 
 def test_a_damaged_picture_is_named(run, place):

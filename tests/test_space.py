@@ -36,7 +36,8 @@ def test_reals_are_standardised():
     ("levels", "x", "message"),
     [
         (2, [[0.0, 1.0], [0.0, 3.0]], "example 1: 3.0 lies outside 0..1"),
-        (2, [[0.0, 0.5]], "fractions"),
+        (2, [[0.0, 0.5]], "example 0: 0.5 is no level; expected the integers 0..1, no fractions"),
+        (2, [[0.0, 1.0], [float("nan"), 0.0]], "example 1: nan is no level"),
         (None, [[0.0, 1.0], [float("nan"), 0.0]], "example 1: nan is not finite"),
         (2, [[0.0, 1.0, 1.0]], r"shape \(3,\); expected \(2,\)"),
     ],

@@ -17,6 +17,9 @@ from gentool.data.dataset import Dataset
 from gentool.device import Device
 from gentool.errors import Unavailable, UsageError, nearest
 from gentool.metrics.evaluation import BLOCK, Data, Evaluation, Metric, Several
+from gentool.metrics.features import FeatureName, features_for
+from gentool.metrics.forecast import forecast
+from gentool.metrics.pace import duration
 from gentool.models.base import HasLikelihood
 from gentool.training.checkpoints import identity
 from gentool.training.runs import Loaded, load
@@ -115,7 +118,12 @@ def evaluate(
     usual = standard["with_likelihood" if has_likelihood else "without_likelihood"]
     names = usual if metrics is None else list(definitions) if metrics == "full" else metrics
     stamp = {"split": examples.split, "n": examples.n, **subject.stamp, "seed": seed}
-    report = measure({name: definitions[name] for name in names}, evaluation, stamp)
+    chosen = {name: definitions[name] for name in names}
+    _refuse_features(chosen, evaluation)
+    if metrics == "full":
+        seconds = forecast(chosen, evaluation)
+        print(f"{len(chosen)} metrics: about {duration(seconds)} for the model's part, besides distances between sets")
+    report = measure(chosen, evaluation, stamp)
     if subject.loaded is not None:
         report["run"] = identity(subject.loaded.path)  # which checkpoint these numbers are of: `compare` asks
     print(table(report))
@@ -167,6 +175,14 @@ def _evaluation(subject: Subject, examples: Examples, seed: int) -> Evaluation:
         given=subject.samples,
         checkpoint=loaded.path if loaded else None,
     )
+
+
+def _refuse_features(metrics: Mapping[str, Metric], evaluation: Evaluation) -> None:
+    """Refuse features that were asked for by name and cannot be had, before anything is measured or written."""
+    for metric in metrics.values():
+        name: FeatureName | None = getattr(metric, "features", None)
+        if name is not None:
+            features_for(evaluation, name)
 
 
 def measure(metrics: Mapping[str, Metric], evaluation: Evaluation, stamp: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import zipfile
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,7 +17,7 @@ from gentool.data.binarise import Binarize, settled
 from gentool.data.text import read_text
 from gentool.device import Device
 from gentool.errors import UsageError
-from gentool.metrics.evaluation import BLOCK, block_log_prob
+from gentool.metrics.evaluation import BLOCK, Evaluation
 from gentool.metrics.likelihood import bits_per_dim, mean_and_error
 from gentool.models.base import HasLikelihood
 from gentool.space import DataSpace
@@ -73,7 +74,8 @@ def score(
     if y is not None and (len(y) != len(x) or int(y.min()) < 0 or int(y.max()) >= space.classes):
         raise UsageError(f"data={data}: y: expected {len(x)} labels in 0..{space.classes - 1}")
     announce(loaded)
-    log_prob = block_log_prob(model, _blocks(x, y, device.torch), len(x), draws=draws, seed=seed, say=print)
+    ours = Evaluation(model, partial(_blocks, x, y, device.torch), len(x), seed=seed)
+    log_prob = ours.log_prob_of(ours.blocks(), len(x), draws)
     mean, error = mean_and_error(log_prob)
     print(f"{len(x)} examples, {model.likelihood} likelihood" + _draws(model.likelihood, draws))
     print(f"log p(x), nats: mean {mean:.4f}" + ("" if error is None else f" ± {error:.4f}"), end="")

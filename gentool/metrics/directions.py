@@ -30,6 +30,7 @@ BETTER: dict[str, Better | None] = {
     "wasserstein": "lower",
     "mmd": "lower",
     "js": "lower",
+    "kl_quadrature": "lower",
     "memorisation": "lower",
     "data_copying": None,
     "linear_probe": "higher",

@@ -1,7 +1,7 @@
 """What a metric is given, and what it gives back."""
 
-import time
 from collections.abc import Callable, Iterator, Mapping
+from itertools import chain
 from math import ceil
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, Protocol
@@ -12,15 +12,13 @@ from torch import Tensor
 
 from gentool.batch import Batch
 from gentool.errors import Unavailable
+from gentool.metrics.pace import paced
 from gentool.models.base import GenerativeModel, HasLikelihood, Pass
 from gentool.space import DataSpace
 from gentool.training.rng import fork
 
 BLOCK = 100
 """Examples evaluated at once. It is no option: noise is drawn block by block, so no result depends on a batch size."""
-
-LONG = 20.0
-"""Seconds from which an estimate of the time is printed."""
 
 DRAWN = 500
 """Samples drawn at once, under a random state of their own: the first m of n samples are m samples."""
@@ -41,38 +39,6 @@ class Result(NamedTuple):
     value: float
     standard_error: float | None
     protocol: Mapping[str, Any]
-
-
-def block_log_prob(
-    model: HasLikelihood, blocks: Iterator[Batch], n: int, *, draws: int, seed: int, say: Callable[[str], None]
-) -> Tensor:
-    """Return log p(x) of every example, each block of them under a random state of its own.
-
-    Args:
-        model: with a likelihood.
-        blocks: batches of `BLOCK` examples, the last one smaller; y where the model shall see it.
-        n: number of examples in all.
-        draws: importance samples of each value.
-        seed: of the noise; block i draws from (seed, draws, i).
-        say: is told how long it will take, where that is long.
-
-    Returns:
-        (n,) float64 nats, on the CPU.
-    """
-    values = []
-    start = time.perf_counter()
-    for i, block in enumerate(blocks):
-        with fork(seed, draws, i), torch.no_grad():
-            values.append(model.log_prob(block.x, block.y, draws=draws).double().cpu())
-        if i == 1:  # the first block pays for warming up
-            seconds = (time.perf_counter() - start) / 2 * (ceil(n / BLOCK) - 2)
-            if seconds > LONG:
-                say(f"log p(x) of {n:,} examples by {draws:,} draws: about {_duration(seconds)} more")
-    return torch.cat(values)
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
 
 
 class Density(Protocol):
@@ -192,18 +158,43 @@ class Evaluation:
             if len(self._given) < 2:
                 raise Unavailable("there is one sample, and no distribution shows in one: 2 or more are needed")
             return self._given[:n]
-        start, first = time.perf_counter(), len(self._drawn)
-        while DRAWN * len(self._drawn) < n:
-            with fork(self.seed, 5, len(self._drawn)), torch.no_grad():
+        missing = range(len(self._drawn), ceil(n / DRAWN))
+        for i in paced(missing, len(missing), f"drawing {n:,} samples", self.say):
+            with fork(self.seed, 5, i), torch.no_grad():
                 x = self.model.sample(DRAWN).cpu()
             if x.is_floating_point() and not torch.isfinite(x).all():
                 raise Unavailable("a sample is not finite")
             self._drawn.append(x)
-            if len(self._drawn) == first + 1:
-                seconds = (time.perf_counter() - start) * (ceil(n / DRAWN) - len(self._drawn))
-                if seconds > LONG:
-                    self.say(f"drawing {n:,} samples: about {_duration(seconds)} more")
         return torch.cat(self._drawn)[:n]
+
+    def walk(self, step: Callable[[Batch], Tensor], blocks: Iterator[Batch], n: int, what: str, *state: int) -> Tensor:
+        """Return what a step says of every example, each block of them under a random state of its own.
+
+        Args:
+            step: maps a block to (batch,).
+            blocks: all of one size, the last one smaller.
+            n: number of examples in all.
+            what: is done, for the line that says how long it will take, where that is long.
+            *state: block i draws from (seed, *state, i).
+
+        Returns:
+            (n,) float64, on the CPU.
+        """
+        values: list[Tensor] = []
+        first = next(blocks)
+        for i, block in enumerate(paced(chain([first], blocks), ceil(n / len(first.x)), what, self.say)):
+            with fork(self.seed, *state, i), torch.no_grad():
+                values.append(step(block).double().cpu())
+        return torch.cat(values)
+
+    def log_prob_of(self, blocks: Iterator[Batch], n: int, draws: int) -> Tensor:
+        """Return (n,) float64 log p(x) in nats by so many draws, of any examples: y where the model shall see it."""
+        model = self.likelihood()
+
+        def step(block: Batch) -> Tensor:
+            return model.log_prob(block.x, block.y, draws=draws)
+
+        return self.walk(step, blocks, n, f"log p(x) of {n:,} examples by {draws:,} draws", draws)
 
     def log_prob(self, draws: int) -> Tensor:
         """Return log p(x) of every example; computed once for each `draws`.
@@ -218,7 +209,7 @@ class Evaluation:
             Unavailable: if the model has no likelihood, or a value is not a number: no example is left out of a mean.
         """
         if draws not in self._log_prob:
-            values = block_log_prob(self.likelihood(), self.blocks(), self.n, draws=draws, seed=self.seed, say=self.say)
+            values = self.log_prob_of(self.blocks(), self.n, draws)
             bad = torch.isnan(values) | (values.abs() == torch.inf)
             if bad.any():
                 first = int(bad.nonzero()[0])

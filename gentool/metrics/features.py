@@ -11,6 +11,7 @@ from gentool.batch import Batch
 from gentool.errors import Unavailable
 from gentool.metrics import classifier
 from gentool.metrics.evaluation import Evaluation
+from gentool.metrics.pace import paced
 from gentool.space import DataSpace
 
 FeatureName = Literal["digits", "pixels", "inception"]
@@ -25,6 +26,9 @@ TRIED = 1000
 AT_ONCE = 500
 """Examples embedded at once."""
 
+ENLARGED = 50
+"""Images that Inception sees at once: it makes them 299 x 299."""
+
 
 @dataclass(frozen=True)
 class Features:
@@ -33,15 +37,19 @@ class Features:
     Attributes:
         name: for the protocol: which map, and its version.
         embed: maps (n, *space.shape) to (n, d) float.
+        at_once: examples embedded at once.
     """
 
     name: str
     embed: Callable[[Tensor], Tensor]
+    at_once: int = AT_ONCE
 
-    def of(self, x: Tensor) -> Tensor:
+    def of(self, x: Tensor, say: Callable[[str], None] = print) -> Tensor:
         """Return (n, d) float64 features of x (n, *space.shape), the same whatever the size of x."""
+        parts = torch.split(x.cpu(), self.at_once)
         with torch.no_grad():
-            return torch.cat([self.embed(part).double() for part in torch.split(x.cpu(), AT_ONCE)])
+            what = f"{self.name} features of {len(x):,} examples"
+            return torch.cat([self.embed(part).double() for part in paced(parts, len(parts), what, say)])
 
 
 def scaled(x: Tensor, space: DataSpace) -> Tensor:
@@ -114,7 +122,10 @@ def features_for(evaluation: Evaluation, name: FeatureName | None) -> Features:
     if name == "pixels":
         return pixels(space)
     if name == "inception":
-        return inception(space)
+        if ("inception",) not in evaluation.kept:
+            evaluation.kept["inception",] = inception(space)  # its 24 million weights are read once
+        known: Features = evaluation.kept["inception",]
+        return known
     try:
         found = digit_classifier(evaluation, is_asked=name is not None)
     except Unavailable:
@@ -139,20 +150,23 @@ def inception(space: DataSpace) -> Features:
     if not space.is_image or space.levels is None or space.shape[0] not in (1, 3):
         raise Unavailable("features=inception are of images, grey or of three colours")
     try:
-        from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+        from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3, FeatureExtractorInceptionV3
     except ImportError as error:
         raise Unavailable("features=inception needs torch-fidelity: pip install 'gentool[inception]'") from error
     try:
         network: nn.Module = FeatureExtractorInceptionV3("inception-v3-compat", ["2048"])
     except Exception as error:  # a download that fails raises whatever the network raises
-        raise Unavailable(f"the weights of Inception-v3 cannot be had: {error}") from error
+        place = f"{URL_INCEPTION_V3} belongs into {torch.hub.get_dir()}/checkpoints"
+        raise Unavailable(f"features=inception: its weights cannot be had ({error}); {place}") from error
+    device = space.loc.device
+    network.to(device)
 
     def embed(x: Tensor) -> Tensor:
         levels = (scaled(x, space) * 255).round().to(torch.uint8).expand(-1, 3, -1, -1)
-        features: Tensor = network(levels)[0]
+        features: Tensor = network(levels.to(device))[0].cpu()
         return features
 
-    return Features("inception-v3-compat", embed)
+    return Features("inception-v3-compat", embed, ENLARGED)
 
 
 def examples(evaluation: Evaluation, n: int | None = None, *, train: bool = False) -> tuple[Tensor, Tensor | None]:
@@ -208,9 +222,9 @@ def embedded(
     kept = evaluation.kept
     x = evaluation.samples(num_samples)
     if drawn not in kept or len(kept[drawn]) < len(x):
-        kept[drawn] = features.of(x)
+        kept[drawn] = features.of(x, evaluation.say)
     if held not in kept:
-        kept[held] = features.of(examples(evaluation)[0])
+        kept[held] = features.of(examples(evaluation)[0], evaluation.say)
     if len(kept[held]) < 2:
         raise Unavailable("there is one example, and no distribution shows in one: 2 or more are needed")
     return kept[drawn][: len(x)], kept[held][:num_examples], features.name

@@ -3,15 +3,14 @@
 from collections.abc import Iterator
 from math import hypot
 
-import torch
 from pydantic import PositiveInt
 from torch import Tensor
 
 from gentool.batch import Batch
 from gentool.errors import Unavailable
-from gentool.metrics.evaluation import Evaluation, Result, block_log_prob
+from gentool.metrics.evaluation import Evaluation, Result
 from gentool.metrics.likelihood import mean_and_error
-from gentool.training.rng import fork
+from gentool.training.rng import get_state, set_state
 
 
 def _first(batches: Iterator[Batch], n: int, with_labels: bool) -> Iterator[Batch]:
@@ -40,7 +39,7 @@ class GeneralisationGap:
         held_out, error = mean_and_error(evaluation.log_prob(draws))
         n = min(evaluation.n, evaluation.space.examples)
         blocks = _first(evaluation.data.train(), n, evaluation.model.conditional)
-        train = block_log_prob(model, blocks, n, draws=draws, seed=evaluation.seed, say=evaluation.say)
+        train = evaluation.log_prob_of(blocks, n, draws)
         value, train_error = mean_and_error(train)
         both = None if error is None or train_error is None else hypot(error, train_error)
         return Result(value - held_out, both, {"kind": model.likelihood, "draws": draws, "train_examples": len(train)})
@@ -65,15 +64,20 @@ class BayesAccuracy:
         if not model.conditional:
             raise Unavailable("the model is of p(x), not of p(x | y): train it with model.conditional=true")
         draws = 1 if likelihood.likelihood == "exact" else self.draws
-        right: list[Tensor] = []
-        for i, (x, y, _) in enumerate(_first(evaluation.data.held_out(), self.num_examples, True)):
 
-            def log_prob(label: Tensor, x: Tensor = x, i: int = i) -> Tensor:
-                with fork(evaluation.seed, draws, i), torch.no_grad():
-                    return likelihood.log_prob(x, label, draws=draws)
+        def is_right(block: Batch) -> Tensor:
+            state = get_state()
 
-            assert y is not None  # a model of p(x | y) has data with labels
-            right.append((model.each_label(x, log_prob).argmax(1) == y).double().cpu())
-        value, error = mean_and_error(torch.cat(right))
-        protocol = {"kind": likelihood.likelihood, "draws": draws, "num_examples": sum(map(len, right))}
+            def log_prob(label: Tensor) -> Tensor:
+                set_state(state)
+                return likelihood.log_prob(block.x, label, draws=draws)
+
+            assert block.y is not None  # a model of p(x | y) has data with labels
+            return model.each_label(block.x, log_prob).argmax(1) == block.y
+
+        n = min(self.num_examples, evaluation.n)
+        blocks = _first(evaluation.data.held_out(), n, True)
+        right = evaluation.walk(is_right, blocks, n, f"the likeliest class of {n:,} examples", draws)
+        value, error = mean_and_error(right)
+        protocol = {"kind": likelihood.likelihood, "draws": draws, "num_examples": len(right)}
         return Result(value, error, protocol)

@@ -1,21 +1,20 @@
 """How far a variational posterior is from the true one, and how much of that is the encoder's fault."""
 
-import torch
 from pydantic import PositiveInt
 from torch import Tensor
 
+from gentool.batch import Batch
 from gentool.errors import Unavailable
 from gentool.metrics.evaluation import Evaluation, Result
 from gentool.metrics.likelihood import mean_and_error
 from gentool.models.base import Infers
-from gentool.training.rng import fork
 
 ELBO_DRAWS = 10
 """Draws of each ELBO; the same noise before and after, so most of it is in no difference."""
 
 
 def elbos(evaluation: Evaluation, steps: int) -> Tensor:
-    """Return the ELBO of every example, after so many gradient steps of its own posterior.
+    """Return the ELBO of every example, after so many gradient steps of its own posterior; computed once.
 
     Args:
         evaluation: the model and its examples.
@@ -30,11 +29,16 @@ def elbos(evaluation: Evaluation, steps: int) -> Tensor:
     model = evaluation.model
     if not isinstance(model, Infers):
         raise Unavailable(f"{type(model).__name__} does not implement Infers (elbo)")
-    values = []
-    for i, block in enumerate(evaluation.blocks()):
-        with fork(evaluation.seed, ELBO_DRAWS, i), torch.no_grad():
-            values.append(model.elbo(block.x, block.y, draws=ELBO_DRAWS, steps=steps).double().cpu())
-    return torch.cat(values)
+
+    def step(block: Batch) -> Tensor:
+        return model.elbo(block.x, block.y, draws=ELBO_DRAWS, steps=steps)
+
+    key = ("elbos", steps)
+    if key not in evaluation.kept:
+        what = f"ELBOs of {evaluation.n:,} examples after {steps} steps of each posterior"
+        evaluation.kept[key] = evaluation.walk(step, evaluation.blocks(), evaluation.n, what, ELBO_DRAWS)
+    found: Tensor = evaluation.kept[key]
+    return found
 
 
 class AmortisationGap:

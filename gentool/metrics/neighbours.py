@@ -14,6 +14,10 @@ from gentool.metrics.likelihood import mean_and_error
 AT_ONCE = 500
 """Rows of distances computed at once: bounds the memory."""
 
+FEW = 64
+"""Dimensions up to which distances come from differences. A matrix product is faster beyond, but rounds otherwise each
+time, so that a point as far as a ball reaches may be found within it."""
+
 
 class Overlap(NamedTuple):
     """What each point says of the overlap; the metrics are the means.
@@ -31,9 +35,14 @@ class Overlap(NamedTuple):
     coverage: Tensor
 
 
+def _distances(a: Tensor, b: Tensor) -> Tensor:
+    mode = "donot_use_mm_for_euclid_dist" if a.shape[1] <= FEW else "use_mm_for_euclid_dist"
+    return torch.cdist(a, b, compute_mode=mode)
+
+
 def radii(x: Tensor, k: int) -> Tensor:
     """Return (n,) the distance of each point of x (n, d) to its k-th nearest other point; n must be above k."""
-    return torch.cat([torch.cdist(part, x).kthvalue(k + 1, dim=1).values for part in torch.split(x, AT_ONCE)])
+    return torch.cat([_distances(part, x).kthvalue(k + 1, dim=1).values for part in torch.split(x, AT_ONCE)])
 
 
 def overlap(samples: Tensor, examples: Tensor, k: int) -> Overlap:
@@ -55,7 +64,7 @@ def overlap(samples: Tensor, examples: Tensor, k: int) -> Overlap:
     of_samples, of_examples = radii(samples, k), radii(examples, k)
     inside, recalled, covered = [], torch.zeros(len(examples), dtype=torch.bool), torch.zeros(len(examples)).bool()
     for part, radius in zip(torch.split(samples, AT_ONCE), torch.split(of_samples, AT_ONCE), strict=True):
-        distance = torch.cdist(part, examples)
+        distance = _distances(part, examples)
         held = distance < of_examples
         inside.append(held.sum(1).double())
         covered |= held.any(0)

@@ -103,11 +103,13 @@ def test_inception_is_asked_of_torch_fidelity_and_refused_in_one_line_without(mo
             return (x.float().flatten(1)[:, :6],)
 
     module = ModuleType("torch_fidelity.feature_extractor_inceptionv3")
-    module.FeatureExtractorInceptionV3 = Stub
+    module.FeatureExtractorInceptionV3, module.URL_INCEPTION_V3 = Stub, "https://where.they/lie.pth"
     monkeypatch.setitem(sys.modules, "torch_fidelity", ModuleType("torch_fidelity"))
     monkeypatch.setitem(sys.modules, "torch_fidelity.feature_extractor_inceptionv3", module)
-    assert features_for(grey, "inception").of(DATA.test.x).shape == (len(DATA.test), 6)
+    found = features_for(grey, "inception")
+    assert found.of(DATA.test.x).shape == (len(DATA.test), 6) and features_for(grey, "inception") is found
     assert seen[0].dtype == torch.uint8 and seen[0].shape[1] == 3 and seen[0].max() == 255
+    assert max(map(len, seen)) <= 50  # they become 299 x 299: hundreds at once fill the memory
     monkeypatch.setattr(Stub, "__init__", lambda *_: (_ for _ in ()).throw(OSError("no network")))
-    with pytest.raises(Unavailable, match="cannot be had: no network"):
-        features_for(grey, "inception")
+    with pytest.raises(Unavailable, match=r"cannot be had \(no network\); https://where.they/lie.pth belongs into"):
+        features_for(of_digits(DATA.train.x), "inception")

@@ -87,7 +87,7 @@ def test_no_example_is_left_out_of_a_mean():
 
 def test_a_long_evaluation_says_how_long(monkeypatch):
     said = []
-    monkeypatch.setattr("gentool.metrics.evaluation.LONG", -1.0)
+    monkeypatch.setattr("gentool.metrics.pace.LONG", -1.0)
     evaluation(Normal(space((2,))), torch.zeros(3 * BLOCK, 2), say=said.append).log_prob(5000)
     assert len(said) == 1 and re.search(r"300 examples by 5,000 draws: about \d+ s", said[0])
 
