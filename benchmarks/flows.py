@@ -10,6 +10,7 @@ ReLU network of 64-64 units. The peers are pip-installed beside pythae, see vae.
 """
 
 import argparse
+import os
 import subprocess
 import sys
 import tempfile
@@ -77,6 +78,7 @@ def main() -> None:
     if args.contend:
         flow, data, compiled = args.contend
         return ours(flow, data, args.steps, args.batch, compiled == "True")
+    os.environ["OMP_NUM_THREADS"] = "1"  # of every program started here
     print(machine())
     with tempfile.TemporaryDirectory() as folder:
         data = str(Path(folder) / "points.npz")
