@@ -33,13 +33,13 @@ class Turns:
         batches: the stream, with `.position`.
         length: batches a turn.
         handed_over: called with the seconds of the turn that ends; the first call, before any turn, gets None.
-        apart: seconds spent so far on what is timed apart, subtracted from the turn it fell into.
+        clock: seconds so far, without those of what is timed apart.
     """
 
     def __init__(
-        self, batches: Any, length: int, handed_over: Callable[[float | None], None], apart: Callable[[], float]
+        self, batches: Any, length: int, handed_over: Callable[[float | None], None], clock: Callable[[], float]
     ) -> None:
-        self.batches, self.length, self.handed_over, self.apart = batches, length, handed_over, apart
+        self.batches, self.length, self.handed_over, self.clock = batches, length, handed_over, clock
         self.drawn = 0
         self.started: float | None = None
 
@@ -53,17 +53,22 @@ class Turns:
 
     def __next__(self) -> Any:
         if self.drawn % self.length == 0:
-            now = time.perf_counter() - self.apart()
+            now = self.clock()
             self.handed_over(None if self.started is None else now - self.started)
-            self.started = time.perf_counter() - self.apart()
+            self.started = self.clock()
         self.drawn += 1
         return next(self.batches)
 
 
 class Apart:
-    """A clock for validation, pictures and checkpoints, which are timed apart from the steps."""
+    """A clock for validation, pictures and checkpoints, which are timed apart from the steps.
 
-    def __init__(self) -> None:
+    Args:
+        clock: seconds: by the wall, or of the processor.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self.clock = clock
         self.seconds: dict[str, list[float]] = {}
         self.total = 0.0
         self.depth = 0
@@ -74,26 +79,32 @@ class Apart:
 
         def timed(*args: Any, **kwargs: Any) -> Any:
             self.depth += 1
-            started = time.perf_counter()
+            started = self.clock()
             try:
                 return original(*args, **kwargs)
             finally:
                 self.depth -= 1
                 if self.depth == 0:
-                    took = time.perf_counter() - started
+                    took = self.clock() - started
                     self.seconds.setdefault(name, []).append(took)
                     self.total += took
 
         setattr(owner, method, timed)
 
 
-def train_in_turns(overrides: Sequence[str], length: int, handed_over: Callable[..., None]) -> Apart:
+def train_in_turns(
+    overrides: Sequence[str],
+    length: int,
+    handed_over: Callable[..., None],
+    clock: Callable[[], float] = time.perf_counter,
+) -> Apart:
     """Run `gentool train` in this process, handing over after every `length` batches, until `Stop` is raised.
 
     Args:
         overrides: what would be typed.
         length: batches a turn.
         handed_over: called as `handed_over(seconds or None, source)`, source being the training split.
+        clock: what the seconds are of; `time.process_time` where other programs share the machine.
 
     Returns:
         What was timed apart.
@@ -102,12 +113,12 @@ def train_in_turns(overrides: Sequence[str], length: int, handed_over: Callable[
     from gentool.commands import train
     from gentool.training.loop import Loop
 
-    apart = Apart()
+    apart = Apart(clock)
     for method, name in (("save", "checkpoint"), ("_validate", "validation"), ("_draw", "pictures")):
         apart.watch(Loop, method, name)
     make = train.Batches
     train.Batches = lambda source, *rest: Turns(
-        make(source, *rest), length, lambda seconds: handed_over(seconds, source), lambda: apart.total
+        make(source, *rest), length, lambda seconds: handed_over(seconds, source), lambda: clock() - apart.total
     )
     try:
         with (

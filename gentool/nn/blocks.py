@@ -1,5 +1,6 @@
 """What every network is built of: activations by name, and layers whose weights keep the variance of what they see."""
 
+from collections.abc import Callable
 from math import sqrt
 from typing import Literal
 
@@ -21,6 +22,16 @@ _ACTIVATIONS: dict[str, type[nn.Module]] = {
     "tanh": nn.Tanh,
 }
 
+_FUNCTIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": torch.relu_,
+    "leaky_relu": functional.leaky_relu,
+    "elu": functional.elu,
+    "gelu": functional.gelu,
+    "silu": functional.silu,
+    "softplus": functional.softplus,
+    "tanh": torch.tanh,
+}
+
 # What a layer before the activation is scaled by, so that the activation's output has a second moment near 1 again.
 _GAINS = {
     "relu": sqrt(2),
@@ -39,6 +50,11 @@ OUTPUT_GAIN = 1.0
 def activation(name: Activation) -> nn.Module:
     """Return the activation of that name."""
     return _ACTIVATIONS[name]()
+
+
+def activate(name: Activation) -> Callable[[Tensor], Tensor]:
+    """Return the activation of that name as a function that may overwrite what it is given."""
+    return _FUNCTIONS[name]
 
 
 def gain(name: Activation) -> float:

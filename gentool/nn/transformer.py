@@ -12,6 +12,7 @@ from torch.nn import functional
 from gentool.errors import UsageError
 from gentool.nn.network import Network
 from gentool.nn.sequence import Sequence
+from gentool.nn.transformer_cache import BlockCache
 from gentool.space import DataSpace
 
 STD = 0.02
@@ -58,12 +59,12 @@ class Cache(NamedTuple):
     Attributes:
         n: number of samples.
         labels: (n, features) what the class adds to every input, or zero.
-        rooms: one (2, n, heads, dims, features / heads) a block: keys and values, filled up to the step.
+        blocks: keys and values of each, filled up to the step.
     """
 
     n: int
     labels: Tensor
-    rooms: list[Tensor]
+    blocks: list[BlockCache]
 
 
 class Transformer(nn.Module):
@@ -130,11 +131,8 @@ class Transformer(nn.Module):
 
     def begin(self, n: int, y: Tensor | None, device: torch.device) -> Cache:
         """Return an empty cache for n samples of labels y (n,) or None."""
-        dims, features = self.position.shape
-        heads = self._blocks[0].heads
-        size = (2, n, heads, dims, features // heads)
-        rooms = [torch.empty(size, dtype=self.position.dtype, device=device) for _ in self._blocks]
-        return Cache(n, self.sequence.labels(y), rooms)
+        dims = len(self.position)
+        return Cache(n, self.sequence.labels(y), [BlockCache(block, n, dims) for block in self._blocks])
 
     def step(self, state: Cache, i: int, x_prev: Tensor | None) -> Tensor:
         """Return the outputs of step i, given what was drawn at step i - 1.
@@ -148,8 +146,8 @@ class Transformer(nn.Module):
             (n, outputs_per_dim).
         """
         h = (self.sequence.input(x_prev, state.labels) + self.position[i]).expand(state.n, -1)
-        for block, room in zip(self._blocks, state.rooms, strict=True):
-            h = block.step(h, room, i)
+        for block in state.blocks:
+            h = block.step(h, i)
         out: Tensor = self.head(self.norm(h))
         return out
 
@@ -182,15 +180,6 @@ class Block(nn.Module):
         h = h + self.dropout(self.mix(_causal(q, k, v).transpose(1, 2).flatten(2)))
         out: Tensor = h + self.dropout(self._perceptron(h))
         return out
-
-    def step(self, h: Tensor, room: Tensor, i: int) -> Tensor:
-        """Map (n, features) of position i to the same; `room` (2, n, heads, dims, …) holds the positions before it."""
-        q, k, v = self.read(self.norm(h)).view(len(h), 3, self.heads, -1).unbind(1)
-        room[0, :, :, i], room[1, :, :, i] = k, v
-        seen = room[:, :, :, : i + 1]
-        attended = functional.scaled_dot_product_attention(q.unsqueeze(2), seen[0], seen[1])
-        h = h + self.mix(attended.flatten(1))
-        return h + self._perceptron(h)
 
     def _perceptron(self, h: Tensor) -> Tensor:
         out: Tensor = self.contract(functional.gelu(self.expand(self.norm_2(h))))

@@ -10,7 +10,8 @@ from gentool.cli import main
 from gentool.errors import UsageError
 from gentool.models.flow import Flow
 from gentool.nn import coupling_network
-from gentool.probability.transforms import Transform, glow, realnvp
+from gentool.nn.mlp import MLP
+from gentool.probability.transforms import Transform, coupling, glow, realnvp
 from gentool.probability.transforms.actnorm import ActNorm
 from gentool.probability.transforms.coupling import AffineCouplings
 from gentool.probability.transforms.invertible_linear import InvertibleLinear
@@ -98,6 +99,58 @@ def test_scales_stay_within_their_bound():
         torch.nn.init.normal_(parameter, std=30.0)
     _, log_det = layer.forward_and_log_det(torch.randn(100, 2))
     assert 1.4 < log_det.abs().max() <= 1.5
+
+
+def _derivatives(layer, x):
+    x = x.clone().requires_grad_()
+    z, log_det = layer.forward_and_log_det(x)
+    weights = torch.arange(z.numel() + len(x)).double().cos()
+    total = (torch.cat([z.flatten(), log_det]) * weights).sum()
+    return [z, log_det, *torch.autograd.grad(total, (x, *layer.parameters()))]
+
+
+def _run(dims, count, hidden):
+    network = partial(
+        coupling_network, hidden_features=hidden, hidden_channels=4, pointwise_layers=1, activation="relu"
+    )
+    layer = AffineCouplings((dims,), count, 0, 1.5, network).double()
+    for parameter in layer.parameters():
+        torch.nn.init.normal_(parameter, std=0.5)
+    return layer, torch.randn(6, dims).double()
+
+
+def _agree(layer, x):
+    in_training, otherwise = _derivatives(layer.train(), x), _derivatives(layer.eval(), x)
+    for one, other in zip(in_training, otherwise, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("dims, count, hidden", [(2, 8, [16, 16]), (5, 3, [7]), (3, 1, [])])
+def test_a_run_of_couplings_derives_as_its_graph_does(dims, count, hidden):
+    layer, x = _run(dims, count, hidden)
+    assert layer._derives
+    _agree(layer, x)
+
+
+@pytest.mark.parametrize("fault", ["_tanh_backward", "pull"])
+def test_a_wrong_derivative_of_a_run_is_caught(monkeypatch, fault):
+    layer, x = _run(2, 3, [8])
+    if fault == "pull":
+        pull = MLP.pull
+        monkeypatch.setattr(MLP, "pull", lambda self, seen, g: pull(self, [seen[0], *(s + 1 for s in seen[1:])], g))
+    else:
+        monkeypatch.setattr(coupling, "_tanh_backward", lambda gradient, out: gradient * (1 - out))
+    with pytest.raises(AssertionError):
+        _agree(layer, x)
+
+
+def test_a_weight_that_changed_before_the_backward_pass_is_refused():
+    layer, x = _run(2, 2, [8])
+    z, log_det = layer.forward_and_log_det(x)
+    with torch.no_grad():
+        layer.networks[0].layers[0].weight.add_(1)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        (z.sum() + log_det.sum()).backward()
 
 
 def test_lu_starts_as_a_rotation_and_stays_invertible():

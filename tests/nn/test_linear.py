@@ -35,6 +35,11 @@ def test_values_and_derivatives_are_those_of_torch(shape, with_bias):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
 
 
+def test_a_product_is_that_of_torch():
+    a, b, _ = operands(5)
+    torch.testing.assert_close(module.matmul(a, b.t()), a @ b.t(), rtol=1e-4, atol=1e-5)
+
+
 @FAST
 def test_it_is_taken_where_it_is_faster_and_only_there(monkeypatch):
     x, weight, bias = operands(5)
