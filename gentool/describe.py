@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import typing_extensions
+
 WORDS: Mapping[Any, str] = {
     int: "an integer",
     float: "a number",
@@ -58,6 +60,8 @@ def _named(annotation: Any) -> str:
         return WORDS[annotation]
     if annotation is Callable or annotation is typing.Callable:
         return "something to build (a mapping with _target_: a choice of a config group)"
+    if typing_extensions.is_typeddict(annotation):
+        return f"a mapping of {', '.join(annotation.__annotations__)}"
     if isinstance(annotation, type) and annotation.__module__.startswith(("gentool", "torch")):
         return f"a configuration of {annotation.__name__} (a choice of a config group)"
     return "another value"

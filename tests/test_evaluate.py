@@ -50,6 +50,17 @@ def run(place, capsys, monkeypatch):
     return run
 
 
+def test_draws_are_set_for_every_kind_of_likelihood_or_for_one(run):
+    def draws(*words):
+        return run("ckpt=digits", "metrics=[nll]", "n=20", *words).report["protocol"]["nll"]["draws"]
+
+    assert (draws(), draws("draws=7"), draws("draws.importance=3"), draws("draws.bound=3")) == (100, 7, 3, 100)
+    for wrong in ("draws=0", "draws=many", "draws.importance=0", "draws.imprtance=3"):
+        done = run("ckpt=digits", "metrics=[nll]", wrong)
+        assert done.code == 2 and done.err.count("\n") == 1 and wrong.partition("=")[0] in done.err
+    assert "a positive integer or a mapping of importance, bound, ode" in run("ckpt=digits", "draws=many").err
+
+
 def test_a_model_without_a_likelihood_is_measured_by_its_samples(run):
     report = run("ckpt=ring", "num_samples=200").report
     assert set(report["metrics"]) == {"frechet", "modes", "high_quality", "reverse_kl"}

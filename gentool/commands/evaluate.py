@@ -16,7 +16,7 @@ from gentool.commands.reader import Examples, Output, announce, dataset_of, held
 from gentool.data.dataset import Dataset
 from gentool.device import Device
 from gentool.errors import Unavailable, UsageError, nearest
-from gentool.metrics.evaluation import BLOCK, Data, Evaluation, Metric, Several
+from gentool.metrics.evaluation import BLOCK, Data, Draws, Evaluation, Metric, Several
 from gentool.metrics.features import FeatureName, features_for
 from gentool.metrics.forecast import forecast
 from gentool.metrics.pace import duration
@@ -73,7 +73,7 @@ def evaluate(
     num_samples: Several,
     features: Literal["digits", "pixels", "inception"] | None,
     k: PositiveInt,
-    draws: PositiveInt,
+    draws: Draws,
     definitions: Mapping[str, Metric],
 ) -> Path:
     """Measure a model, or samples made elsewhere: a table, and `metrics.json`.
@@ -95,7 +95,7 @@ def evaluate(
         num_samples: samples of the model that are held against the examples.
         features: what distances are in; None: what fits the data.
         k: neighbours of precision, recall, density and coverage.
-        draws: importance samples of each log p(x).
+        draws: of each log p(x), whatever the kind of the likelihood, or by it.
         definitions: the metrics there are, by name.
 
     Returns:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from pydantic import NonNegativeInt, PositiveInt
+from pydantic import NonNegativeInt
 from torch import Tensor
 
 from gentool.batch import Batch
@@ -17,7 +17,7 @@ from gentool.data.binarise import Binarize, settled
 from gentool.data.text import read_text
 from gentool.device import Device
 from gentool.errors import UsageError
-from gentool.metrics.evaluation import BLOCK, Evaluation
+from gentool.metrics.evaluation import BLOCK, Draws, Evaluation
 from gentool.metrics.likelihood import bits_per_dim, mean_and_error
 from gentool.models.base import HasLikelihood
 from gentool.space import DataSpace
@@ -38,7 +38,7 @@ def score(
     seed: NonNegativeInt,
     out: str | None,
     data: str | None,
-    draws: PositiveInt,
+    draws: Draws,
 ) -> Path:
     """Write log p of each example of a file to `log_prob.npz` (`log_prob`, nats; `kind`).
 
@@ -51,7 +51,7 @@ def score(
         seed: of the importance samples, and of dynamic binarisation.
         out: the folder to write to; None: a fresh one.
         data: a .npz with x and optionally y, or a .npy; of a model of text also a text.
-        draws: importance samples of each example.
+        draws: of log p(x) of each example, whatever the kind of the likelihood, or by it.
 
     Returns:
         The folder.
@@ -75,9 +75,10 @@ def score(
         raise UsageError(f"data={data}: y: expected {len(x)} labels in 0..{space.classes - 1}")
     announce(loaded)
     ours = Evaluation(model, partial(_blocks, x, y, device.torch), len(x), seed=seed)
-    log_prob = ours.log_prob_of(ours.blocks(), len(x), draws)
+    count = ours.draws(draws)
+    log_prob = ours.log_prob_of(ours.blocks(), len(x), count)
     mean, error = mean_and_error(log_prob)
-    print(f"{len(x)} examples, {model.likelihood} likelihood" + _draws(model.likelihood, draws))
+    print(f"{len(x)} examples, {model.likelihood} likelihood" + _draws(model.likelihood, count))
     print(f"log p(x), nats: mean {mean:.4f}" + ("" if error is None else f" ± {error:.4f}"), end="")
     print(f", min {log_prob.min():.4f} (row {int(log_prob.argmin())}), max {log_prob.max():.4f}", end="")
     print(f" (row {int(log_prob.argmax())})")

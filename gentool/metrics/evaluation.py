@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Annotated, Any, NamedTuple, Protocol
 
 import torch
-from pydantic import Field
+from pydantic import Field, PositiveInt
 from torch import Tensor
+from typing_extensions import TypedDict
 
 from gentool.batch import Batch
 from gentool.errors import Unavailable
@@ -39,6 +40,24 @@ class Result(NamedTuple):
     value: float
     standard_error: float | None
     protocol: Mapping[str, Any]
+
+
+class DrawsByKind(TypedDict):
+    """Draws of each log p(x), by the kind of likelihood; an exact one needs none.
+
+    Attributes:
+        importance: importance samples.
+        bound: noises of a bound.
+        ode: solutions of a flow.
+    """
+
+    importance: PositiveInt
+    bound: PositiveInt
+    ode: PositiveInt
+
+
+Draws = PositiveInt | DrawsByKind
+"""Draws of each log p(x): whatever its kind, or by it."""
 
 
 class Density(Protocol):
@@ -186,6 +205,23 @@ class Evaluation:
             with fork(self.seed, *state, i), torch.no_grad():
                 values.append(step(block).double().cpu())
         return torch.cat(values)
+
+    def draws(self, asked: Draws) -> int:
+        """Return how many draws each log p(x) takes: 1 where it is exact.
+
+        Args:
+            asked: whatever the kind of the model's likelihood, or by it.
+
+        Returns:
+            A count.
+
+        Raises:
+            Unavailable: if the model has no likelihood.
+        """
+        kind = self.likelihood().likelihood
+        if kind == "exact":
+            return 1
+        return asked if isinstance(asked, int) else asked[kind]
 
     def log_prob_of(self, blocks: Iterator[Batch], n: int, draws: int) -> Tensor:
         """Return (n,) float64 log p(x) in nats by so many draws, of any examples: y where the model shall see it."""

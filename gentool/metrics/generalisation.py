@@ -8,7 +8,7 @@ from torch import Tensor
 
 from gentool.batch import Batch
 from gentool.errors import Unavailable
-from gentool.metrics.evaluation import Evaluation, Result
+from gentool.metrics.evaluation import Draws, Evaluation, Result
 from gentool.metrics.likelihood import mean_and_error
 from gentool.training.rng import get_state, set_state
 
@@ -26,16 +26,16 @@ class GeneralisationGap:
     """Mean log p(x) of training examples minus that of held-out ones, nats: above 0 the likelihood overfits.
 
     Args:
-        draws: importance samples of each example.
+        draws: of log p(x) of each example.
     """
 
-    def __init__(self, *, draws: PositiveInt) -> None:
+    def __init__(self, *, draws: Draws) -> None:
         self.draws = draws
 
     def __call__(self, evaluation: Evaluation) -> Result:
         """Measure; see `Metric`."""
         model = evaluation.likelihood()
-        draws = 1 if model.likelihood == "exact" else self.draws
+        draws = evaluation.draws(self.draws)
         held_out, error = mean_and_error(evaluation.log_prob(draws))
         n = min(evaluation.n, evaluation.space.examples)
         blocks = _first(evaluation.data.train(), n, evaluation.model.conditional)
@@ -51,11 +51,11 @@ class BayesAccuracy:
     Every class of an example is scored under the same noise.
 
     Args:
-        draws: importance samples of each log p(x | y).
+        draws: of each log p(x | y).
         num_examples: examples at most; each is scored once for every class.
     """
 
-    def __init__(self, *, draws: PositiveInt, num_examples: PositiveInt) -> None:
+    def __init__(self, *, draws: Draws, num_examples: PositiveInt) -> None:
         self.draws, self.num_examples = draws, num_examples
 
     def __call__(self, evaluation: Evaluation) -> Result:
@@ -63,7 +63,7 @@ class BayesAccuracy:
         likelihood, model = evaluation.likelihood(), evaluation.model
         if not model.conditional:
             raise Unavailable("the model is of p(x), not of p(x | y): train it with model.conditional=true")
-        draws = 1 if likelihood.likelihood == "exact" else self.draws
+        draws = evaluation.draws(self.draws)
 
         def is_right(block: Batch) -> Tensor:
             state = get_state()

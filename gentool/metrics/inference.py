@@ -5,7 +5,7 @@ from torch import Tensor
 
 from gentool.batch import Batch
 from gentool.errors import Unavailable
-from gentool.metrics.evaluation import Evaluation, Result
+from gentool.metrics.evaluation import Draws, Evaluation, Result
 from gentool.metrics.likelihood import mean_and_error
 from gentool.models.base import Infers
 
@@ -73,10 +73,11 @@ class ApproximationGap:
         https://arxiv.org/abs/1801.03558
     """
 
-    def __init__(self, *, steps: PositiveInt, draws: PositiveInt) -> None:
+    def __init__(self, *, steps: PositiveInt, draws: Draws) -> None:
         self.steps, self.draws = steps, draws
 
     def __call__(self, evaluation: Evaluation) -> Result:
         """Measure; see `Metric`."""
-        gap = evaluation.log_prob(self.draws) - elbos(evaluation, self.steps)
-        return Result(*mean_and_error(gap), {"kind": "importance", "draws": self.draws, "steps": self.steps})
+        draws = evaluation.draws(self.draws)
+        gap = evaluation.log_prob(draws) - elbos(evaluation, self.steps)
+        return Result(*mean_and_error(gap), {"kind": "importance", "draws": draws, "steps": self.steps})

@@ -3,11 +3,10 @@
 from math import log, sqrt
 
 import torch
-from pydantic import PositiveInt
 from torch import Tensor
 
 from gentool.errors import Unavailable
-from gentool.metrics.evaluation import Density, Evaluation, Result
+from gentool.metrics.evaluation import Density, Draws, Evaluation, Result
 
 
 def mean_and_error(values: Tensor) -> tuple[float, float | None]:
@@ -29,19 +28,19 @@ class NegativeLogLikelihood:
     """-log p(x), nats an example: exact, a bound, or by importance sampling, as the model's likelihood is.
 
     Args:
-        draws: importance samples of each example.
+        draws: of log p(x) of each example.
 
     Reference: Importance Weighted Autoencoders, Yuri Burda, Roger Grosse and Ruslan Salakhutdinov, 2015,
         https://arxiv.org/abs/1509.00519
     """
 
-    def __init__(self, *, draws: PositiveInt) -> None:
+    def __init__(self, *, draws: Draws) -> None:
         self.draws = draws
 
     def __call__(self, evaluation: Evaluation) -> Result:
         """Measure; see `Metric`."""
         kind = evaluation.likelihood().likelihood
-        draws = 1 if kind == "exact" else self.draws
+        draws = evaluation.draws(self.draws)
         mean, error = mean_and_error(-evaluation.log_prob(draws))
         return Result(mean, error, {"kind": kind, "draws": draws})
 
@@ -66,10 +65,10 @@ class BitsPerDim:
     """-log2 p(x) / dims, of data of integer levels.
 
     Args:
-        draws: importance samples of each example.
+        draws: of log p(x) of each example.
     """
 
-    def __init__(self, *, draws: PositiveInt) -> None:
+    def __init__(self, *, draws: Draws) -> None:
         self.draws = draws
 
     def __call__(self, evaluation: Evaluation) -> Result:
@@ -88,10 +87,10 @@ class EntropyGap:
     Its noise is that of the test set, whose own -log density is not its entropy; `KullbackLeibler` is rid of it.
 
     Args:
-        draws: importance samples of each example.
+        draws: of log p(x) of each example.
     """
 
-    def __init__(self, *, draws: PositiveInt) -> None:
+    def __init__(self, *, draws: Draws) -> None:
         self.draws = draws
 
     def __call__(self, evaluation: Evaluation) -> Result:
@@ -105,10 +104,10 @@ class KullbackLeibler:
     """KL(data || model) = E[log density(x) - log p(x)] over the examples, of data from a known density; nats.
 
     Args:
-        draws: importance samples of each example.
+        draws: of log p(x) of each example.
     """
 
-    def __init__(self, *, draws: PositiveInt) -> None:
+    def __init__(self, *, draws: Draws) -> None:
         self.draws = draws
 
     def __call__(self, evaluation: Evaluation) -> Result:
@@ -132,10 +131,10 @@ class NatsPerToken:
     give smaller values.
 
     Args:
-        draws: importance samples of each window.
+        draws: of log p(x) of each window.
     """
 
-    def __init__(self, *, draws: PositiveInt) -> None:
+    def __init__(self, *, draws: Draws) -> None:
         self.draws = draws
 
     def __call__(self, evaluation: Evaluation) -> Result:

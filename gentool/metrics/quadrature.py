@@ -9,7 +9,7 @@ from torch import Tensor
 
 from gentool.batch import Batch
 from gentool.errors import Unavailable
-from gentool.metrics.evaluation import BLOCK, Evaluation, Result
+from gentool.metrics.evaluation import BLOCK, Draws, Evaluation, Result
 from gentool.metrics.features import examples
 from gentool.probability.densities import KnownDensity
 from gentool.training.rng import derive
@@ -95,10 +95,10 @@ class Divergence:
     Args:
         quantity: which of them.
         resolution: cells along an axis in two dimensions; its square in one.
-        draws: importance samples of each log p(x).
+        draws: of each log p(x).
     """
 
-    def __init__(self, *, quantity: Literal["js", "kl"], resolution: PositiveInt, draws: PositiveInt) -> None:
+    def __init__(self, *, quantity: Literal["js", "kl"], resolution: PositiveInt, draws: Draws) -> None:
         self.quantity, self.resolution, self.draws = quantity, resolution, draws
 
     def __call__(self, evaluation: Evaluation) -> Result:
@@ -125,7 +125,7 @@ class Divergence:
         if evaluation.model.conditional:
             raise Unavailable("quadrature is of p(x), and the model is of p(x | y)")
         per_axis = self.resolution if evaluation.space.dims == 2 else self.resolution**2
-        draws = 1 if model.likelihood == "exact" else self.draws
+        draws = evaluation.draws(self.draws)
         key = ("quadrature", per_axis, draws)
         if key not in evaluation.kept:
             drawn = density.sample(COVERED, torch.Generator().manual_seed(derive(evaluation.seed, 9)))

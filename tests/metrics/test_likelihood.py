@@ -22,6 +22,15 @@ def evaluation(model, x, seed=0, block=BLOCK, say=print, density=None):
     return Evaluation(model, blocks, len(x), seed=seed, density=density, say=say)
 
 
+@pytest.mark.parametrize("kind, count", [("exact", 1), ("importance", 7), ("bound", 3), ("ode", 2)])
+def test_draws_are_by_the_kind_of_the_likelihood_or_whatever_it_is(kind, count):
+    model = Normal(space((2,)))
+    model.likelihood = kind
+    ours = evaluation(model, torch.zeros(3, 2))
+    assert ours.draws({"importance": 7, "bound": 3, "ode": 2}) == count
+    assert ours.draws(50) == (1 if kind == "exact" else 50)
+
+
 def test_nll_of_a_normal_by_hand():
     x = torch.tensor([[0.0, 0.0], [3.0, 0.0], [0.0, 1.0]])
     result = NegativeLogLikelihood(draws=7)(evaluation(Normal(space((2,))), x))
