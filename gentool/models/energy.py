@@ -6,7 +6,7 @@ from functools import partial
 from typing import Annotated, Literal
 
 import torch
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from typing_extensions import TypedDict
@@ -15,6 +15,7 @@ from gentool.batch import Batch
 from gentool.errors import UsageError
 from gentool.models.base import GenerativeModel, Loss, Metrics, Minimizer, Pass
 from gentool.probability import mcmc
+from gentool.probability.energy_base import Fitted, ground
 from gentool.probability.energy_chains import Chain, Method, mirrored, run_chain
 from gentool.space import DataSpace
 
@@ -23,7 +24,7 @@ class Sampler(TypedDict):
     """What sampling can be asked for; None: as the chains of training.
 
     Attributes:
-        start: noise, or where chains of training stand that were kept.
+        start: noise (of what the network's energy is added to), or where chains of training stand that were kept.
         rounds: how often the chain is gone through; training goes through it once an update, from the buffer.
         denoise: whether the noise that data was given is taken off the chains' ends.
         method: of a transition.
@@ -47,7 +48,7 @@ class EnergyModel(GenerativeModel):
     """p(x) = exp(-E(x)) / Z, learned by E(data) - E(chains), chains being kept in a buffer from step to step.
 
     On points E(x) = f(x) + |x|² / (2 base²), so that Z is finite whatever the network f; levels live in the cube
-    [-1, 1]^d, whose walls reflect chains.
+    [-1, 1]^d, whose walls reflect chains. On either, f may tilt a Gaussian fitted to the data instead.
 
     Args:
         space: the data's facts.
@@ -58,6 +59,7 @@ class EnergyModel(GenerativeModel):
         alpha: weight of mean f² of data and chains, which keeps energies near zero.
         data_noise: deviation of the Gaussian noise added to data, in model space.
         base: of points: deviation of the Gaussian that the network tilts, in units of the data's deviation.
+        principal_components: of the Gaussian fitted to the data that the network tilts instead; None: there is none.
         conditional: whether E(x, y) sees the label.
         sampler: defaults of sampling.
 
@@ -82,6 +84,7 @@ class EnergyModel(GenerativeModel):
         alpha: NonNegativeFloat,
         data_noise: NonNegativeFloat,
         base: PositiveFloat,
+        principal_components: NonNegativeInt | None,
         conditional: bool,
         sampler: Sampler,
     ) -> None:
@@ -89,12 +92,20 @@ class EnergyModel(GenerativeModel):
         self.condition(conditional)
         if not space.is_points and not space.is_image:
             raise UsageError(f"an energy needs a gradient with respect to x, and x of shape {space.shape} has none")
-        self.training_chain, self.base = chain, base
+        self.training_chain, self.base, self.principal_components = chain, base, principal_components
         self.restarts, self.alpha, self.data_noise = restarts, alpha, data_noise
         self.network = network(space, space.classes if conditional else 0)
-        self.register_buffer("replay", self._noise(buffer))
+        self.ground = ground(space, base, principal_components)
+        self.register_buffer("replay", self.ground.draw(buffer))
         self.register_buffer("replay_labels", self.draw_labels(buffer) if conditional else torch.zeros(0).long())
         self._measured: dict[str, float] = {}
+
+    @torch.no_grad()
+    def begin(self, data: Pass) -> None:
+        """Fit the Gaussian of principal components, if there is one, to data with its noise; chains begin there."""
+        if isinstance(self.ground, Fitted):
+            self.ground.fit((self.space.to_model(batch.x) for batch in data()), self.data_noise)
+            self.replay.copy_(self.ground.draw(len(self.replay)))
 
     def train_step(self, batches: Iterator[Batch], optimizers: Minimizer) -> Metrics:
         """Take one step down the energy of data and up that of chains."""
@@ -109,16 +120,15 @@ class EnergyModel(GenerativeModel):
         Returns:
             total; and the terms data and chain (mean energies), gap = data - chain, and acceptance of the chains.
         """
-        x = self._walled(self._noisy(self.space.to_model(batch.x)))
+        x = self._seen(batch.x)
         chains, y, acceptance = self._go_on(len(x))
         labels = torch.cat([batch.y, y]) if self.conditional and batch.y is not None and y is not None else None
         both = torch.cat([x, chains])
         f = self.network(both, labels)
-        data, drawn = (f + self._base_energy(both)).chunk(2)
+        data, drawn = (f + self.ground(both)).chunk(2)
         gap = data.mean() - drawn.mean()
-        total = gap + self.alpha * 2 * f.square().mean()
-        terms = {"data": data.mean(), "chain": drawn.mean(), "gap": gap}
-        return Loss(total, {name: t.detach() for name, t in terms.items()} | {"acceptance": acceptance})
+        terms = {"data": data.mean().detach(), "chain": drawn.mean().detach(), "gap": gap.detach()}
+        return Loss(gap + self.alpha * 2 * f.square().mean(), terms | {"acceptance": acceptance})
 
     @torch.no_grad()
     def _go_on(self, n: int) -> tuple[Tensor, Tensor | None, Tensor]:
@@ -136,7 +146,7 @@ class EnergyModel(GenerativeModel):
             rows = torch.randint(len(self.replay), (n,), device=device)
         start, y = self.replay[rows], self.replay_labels[rows] if self.conditional else None
         anew = torch.rand(n, device=device) < self.restarts
-        start = torch.where(anew.reshape(-1, *[1] * (start.dim() - 1)), self._noise(n).to(device), start)
+        start = torch.where(anew.reshape(-1, *[1] * (start.dim() - 1)), self.ground.draw(n).to(device), start)
         if y is not None:
             y = torch.where(anew, self.draw_labels(n).to(device), y)
             self.replay_labels[rows] = y
@@ -144,9 +154,10 @@ class EnergyModel(GenerativeModel):
         self.replay[rows] = run.frames[-1]
         return run.frames[-1], y, run.acceptance
 
+    @torch.no_grad()
     def report(self, data: Pass) -> Metrics:
-        """Return the mean energies of a split and of the buffer: training keeps them near each other."""
-        energies = [self.energy(batch.x, batch.y) for batch in data()]
+        """Return the mean energies of a split, with its noise, and of the buffer: training keeps them alike."""
+        energies = [self._free_energy(self._seen(batch.x), batch.y) for batch in data()]
         y = self.replay_labels if self.conditional else None
         return {"data": torch.cat(energies).mean(), "buffer": self._energy(self.replay, y).mean()}
 
@@ -180,8 +191,7 @@ class EnergyModel(GenerativeModel):
     @torch.no_grad()
     def sample(self, n: int, y: Tensor | None = None) -> Tensor:
         """Run n chains by the sampler's knobs and take their ends."""
-        frames = self.chain(n, y, frames=1)
-        return frames[-1]
+        return self.chain(n, y, frames=1)[-1]
 
     @torch.no_grad()
     def chain(self, n: int, y: Tensor | None = None, *, frames: int) -> Tensor:
@@ -238,21 +248,17 @@ class EnergyModel(GenerativeModel):
 
     def _start(self, n: int, y: Tensor | None) -> Tensor:
         if self.sampler["start"] == "noise":
-            return self._noise(n).to(self.replay.device)
+            return self.ground.draw(n).to(self.replay.device)
         if y is None:
             return self.replay[torch.randint(len(self.replay), (n,), device=self.replay.device)]
         fits = (self.replay_labels == y[:, None]).float()
         fits = torch.where(fits.sum(1, keepdim=True) > 0, fits, torch.ones_like(fits))
         return self.replay[torch.multinomial(fits, 1).squeeze(1)]
 
-    def _noise(self, n: int) -> Tensor:
-        """Draw (n, *space.shape) from what the energy would be without its network: a Gaussian, or the whole cube."""
-        if self.space.levels is None:
-            return self.base * torch.randn(n, *self.space.shape)
-        return 2 * torch.rand(n, *self.space.shape) - 1
-
-    def _noisy(self, x: Tensor) -> Tensor:
-        return x + self.data_noise * torch.randn_like(x) if self.data_noise else x
+    def _seen(self, x: Tensor) -> Tensor:
+        """Bring data into model space, with its noise."""
+        x = self.space.to_model(x)
+        return self._walled(x + self.data_noise * torch.randn_like(x) if self.data_noise else x)
 
     def _denoised(self, x: Tensor, energy: Callable[[Tensor], Tensor]) -> Tensor:
         """Return E[x | x + noise] = x - data_noise² grad E(x): the energy is that of data with noise (Tweedie)."""
@@ -263,18 +269,13 @@ class EnergyModel(GenerativeModel):
         return x + self.data_noise**2 * slope
 
     def _walled(self, x: Tensor) -> Tensor:
-        """Bring x back into the cube of levels; points have no walls."""
-        return x if self.space.levels is None else mirrored(x)
-
-    def _base_energy(self, x: Tensor) -> Tensor:
-        if self.space.levels is not None:
-            return torch.zeros(len(x), device=x.device)
-        return x.square().flatten(1).sum(1) / (2 * self.base**2)
+        """Bring x back into the cube, where it has walls."""
+        return mirrored(x) if self.ground.walls else x
 
     def _energy(self, x: Tensor, y: Tensor | None) -> Tensor:
         """Return E (batch,) of x in model space."""
-        f: Tensor = self.network(x, y)
-        return f + self._base_energy(x)
+        energy: Tensor = self.network(x, y) + self.ground(x)
+        return energy
 
     def _free_energy(self, x: Tensor, y: Tensor | None) -> Tensor:
         if not self.conditional or y is not None:
@@ -285,8 +286,7 @@ class EnergyModel(GenerativeModel):
         self, start: Tensor, energy: Callable[[Tensor], Tensor], chain: Chain, rounds: int = 1, frames: int = 1
     ) -> mcmc.Run:
         with self._still():
-            walls = self.space.levels is not None
-            return run_chain(chain, energy, start, rounds=rounds, frames=frames, walls=walls)
+            return run_chain(chain, energy, start, rounds=rounds, frames=frames, walls=self.ground.walls)
 
     @contextmanager
     def _still(self) -> Iterator[None]:

@@ -56,6 +56,7 @@ def built(where=POINTS, net=Quadratic, *, chain=None, sampler=None, **options):
         "alpha": 0.1,
         "data_noise": 0.0,
         "base": 2.0,
+        "principal_components": None,
         "conditional": False,
     } | options
     return EnergyModel(where, network=net, chain=CHAIN | (chain or {}), sampler=SAMPLER | (sampler or {}), **options)
@@ -222,6 +223,74 @@ def test_noise_that_data_was_given_is_taken_off_again():
     torch.testing.assert_close(clean, x * (V - 0.09) / V)  # E[x | x + noise], x + noise of variance v
     model.sampler["denoise"] = False
     assert model._denoised(x, partial(model._energy, y=None)) is x
+
+
+class Flat(nn.Module):
+    """f(x) = weight: the energy is what it is without a network."""
+
+    def __init__(self, *_args):
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(()))
+
+    def forward(self, x, y=None):
+        return self.weight * torch.ones(len(x))
+
+
+def tilted(n=4000, fit=True):
+    """An energy without a network on images of four dark pixels, two of them tied, and those images."""
+    where = space((1, 2, 2), levels=256)
+    a, b, c = torch.randn(3, n, generator=torch.Generator().manual_seed(0))
+    x = torch.stack([60 + 20 * a, 60 + 20 * a + 4 * b, 0 * c, 100 + 10 * c], 1).round().reshape(-1, 1, 2, 2)
+    chain = {"method": "adjusted_langevin", "step_size": 0.01, "steps": 20}
+    model = built(where, Flat, chain=chain, buffer=n, data_noise=0.2, principal_components=3)
+    if fit:
+        with fork(0):
+            model.begin(lambda: iter(Batch(part, None, torch.arange(len(part))) for part in x.split(1000)))
+    return model, x
+
+
+def are_the_moments_of(x, data, noise=0.0):
+    x, data = x.flatten(1), data.flatten(1)
+    torch.testing.assert_close(x.mean(0), data.mean(0), atol=0.02, rtol=0)
+    torch.testing.assert_close(x.T.cov(), data.T.cov() + noise**2 * torch.eye(4), atol=0.006, rtol=0)
+
+
+def test_chains_begin_at_the_gaussian_of_the_data_with_noise_stay_there_and_lose_the_noise():
+    model, x = tilted()
+    data = model.space.to_model(x)
+    with fork(0):
+        are_the_moments_of(model.replay, data, 0.2)
+        are_the_moments_of(model._start(4000, None), data, 0.2)
+        ends = model._go_on(4000)[0]
+        are_the_moments_of(ends, data, 0.2)
+        assert (ends < -1).any(), "the cube's walls are no walls of a Gaussian"
+        least, most = torch.linalg.eigvalsh(data.flatten(1).T.cov())[[0, -1]]
+        clean = model._denoised(ends, partial(model._energy, y=None))
+        kept = torch.linalg.eigvalsh(clean.flatten(1).T.cov())[[0, -1]]
+    shrunk = [v**2 / (v + 0.04) for v in (least, most)]  # of the mean of x given x + noise
+    torch.testing.assert_close(kept, torch.stack(shrunk), atol=0.004, rtol=0)
+    unfitted, _ = tilted(fit=False)
+    with fork(0), pytest.raises(AssertionError):
+        are_the_moments_of(unfitted.replay, data, 0.2)
+
+
+def test_validation_compares_the_chains_with_data_as_training_sees_it():
+    model, x = tilted()
+    with fork(0):
+        found = model.report(lambda: iter([Batch(x, None, torch.arange(len(x)))]))
+    assert abs(float(found["data"]) - 2) < 0.1 and abs(float(found["buffer"]) - 2) < 0.1  # half a nat a dimension
+    assert float(model.energy(x).mean()) < 1.5
+
+
+def test_only_a_model_with_the_gaussian_keeps_one_and_it_has_fewer_components_than_dimensions():
+    assert not [name for name in built().state_dict() if "ground" in name]  # as in old checkpoints
+    model, _ = tilted()
+    other, _ = tilted(fit=False)
+    other.load_state_dict(model.state_dict())
+    x = torch.randn(5, 1, 2, 2)
+    assert torch.equal(other.ground(x), model.ground(x))
+    with pytest.raises(UsageError, match="2 dimensions"):
+        built(principal_components=2)
 
 
 def test_spectral_norms_bound_the_slope_and_kinds_that_do_not_fit_are_refused():
