@@ -107,16 +107,20 @@ def value(run: Run, metric: str, digits: int = 3) -> str:
     return text + (f" ({kind})" if kind else "")
 
 
+def rate(speed: float) -> str:
+    """Return samples a second, whole where that says enough."""
+    return f"{speed:,.0f} / s" if speed >= 10 else f"{speed:.1f} / s"
+
+
 def row(model: str, runs: Sequence[Run | None], limit: float) -> list[str]:
     """Return the cells of a model: of its first seed, but for the count of failures."""
     family, first = FAMILIES[model], runs[0]
     seeds = "" if model == GAUSSIAN else f"{failed(runs, limit)} of {len(runs)} failed"
     measured = ["–"] * 6
     if first is not None:
-        speed = first.values.get("samples_per_second")
-        measured = [value(first, "nll", 4), "–" if speed is None else f"{number(speed, 2)} / s"]
+        measured = [value(first, "nll", 4), rate(first.values["samples_per_second"])]
         measured += [value(first, metric) for metric in ("bits_per_dim", "linear_probe", "frechet", "recall")]
-    words = [f": {said}" if said else "" for said in [*(family.said or [""] * 5), "", ""]]
+    words = [f" · *{said}*" if said else "" for said in [*(family.said or [""] * 5), "", ""]]
     cells = [f"{cell}{said}" for cell, said in zip([seeds, *measured], words, strict=True)]
     name = model if model == GAUSSIAN else f"`{model}`"
     return [family.name, name, *cells]

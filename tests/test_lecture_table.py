@@ -46,16 +46,17 @@ def test_cells_say_number_error_kind_and_the_lectures_word(table):
     assert cells == [
         "prescribed",
         "`vae`",
-        "1 of 2 failed: stable",
-        "86.23 ± 0.6 (bound): approximate",
-        "71,234 / s: fast",
-        "–: lossy",
-        "–: yes",
+        "1 of 2 failed · *stable*",
+        "86.23 ± 0.6 (bound) · *approximate*",
+        "71,234 / s · *fast*",
+        "– · *lossy*",
+        "– · *yes*",
         "6.27 ± 0.2",
         "–",
     ]
-    text = table.markdown({table.GAUSSIAN: [run(frechet=11.5)], "ddpm": [None]})
+    text = table.markdown({table.GAUSSIAN: [run(frechet=11.5, samples_per_second=7.25)], "ddpm": [None]})
     assert text.splitlines()[-1] == "| diffusion | `ddpm` | 1 of 1 failed | – | – | – | – | – | – |"
+    assert "| 7.2 / s |" in text
     assert len({line.count("|") for line in text.splitlines()}) == 1
 
 
