@@ -26,6 +26,7 @@ GREY = {"shape": (1, 28, 28), "levels": 256}
 COLOUR = {"shape": (3, 32, 32), "levels": 256}
 TEXT = {"shape": (256,), "levels": 65, "vocabulary": tuple(chr(32 + i) for i in range(65))}
 PAPER = ["model.network.channels=16", "model.network.blocks=15"]
+LARGE = [f"model.network.{key}" for key in ("layers=6", "heads=6", "features=384")]
 CASES: dict[str, tuple[list[str], dict[str, Any], Sequence[int]]] = {
     "pixelcnn, 28×28 bits": (["model=pixelcnn"], BITS, (1, 16, 64)),
     "pixelcnn, 15 blocks of 16, bits": (["model=pixelcnn", *PAPER], BITS, (64,)),
@@ -33,6 +34,7 @@ CASES: dict[str, tuple[list[str], dict[str, Any], Sequence[int]]] = {
     "pixelcnn, 3×32×32, 256 levels": (["model=pixelcnn"], COLOUR, (4,)),
     "transformer, 28×28 bits": (["model=transformer"], BITS, (1, 16, 64)),
     "transformer, 256 characters": (["model=transformer"], TEXT, (1, 16)),
+    "transformer, 6 layers of 384, 256 characters": (["model=transformer", *LARGE], TEXT, (1,)),
 }
 
 
