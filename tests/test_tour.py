@@ -52,6 +52,7 @@ TOUR = [
     "device=cpu",
     "models=[gaussian,known,pixelcnn]",
     "metrics=[nll]",
+    "num_samples=200",
 ]
 
 
@@ -71,6 +72,7 @@ def test_a_tour_trains_what_fits_goes_on_and_ends_in_the_page(inside, capsys):
     typed.clear()
     assert main(TOUR) == 0
     assert [words[:2] for words in typed] == [["train", "model=known"], ["evaluate", f"ckpt={folder}/runs/known"]]
+    assert typed[1][2:4] == ["metrics=[nll]", "num_samples=200"]
     assert "gaussian: finished before" in capsys.readouterr().out
     assert [row["model"] for row in table(folder)] == ["gaussian", "known"]
     assert main(["compare", f"runs={folder}/runs", "out=again"]) == 0

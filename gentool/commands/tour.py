@@ -16,6 +16,7 @@ from gentool.config import config_dir
 from gentool.data.dataset import Dataset
 from gentool.device import Device
 from gentool.errors import Interrupted, RunError, UsageError, nearest
+from gentool.metrics.evaluation import Several
 from gentool.training.console import duration
 from gentool.training.runs import OUTPUTS, output_folder
 
@@ -30,6 +31,7 @@ def tour(
     minutes: PositiveFloat,
     models: list[str] | None,
     metrics: list[str],
+    num_samples: Several,
     seed: NonNegativeInt,
     out: str | None,
 ) -> Path:
@@ -43,6 +45,7 @@ def tour(
         minutes: of training in all; evaluation comes on top.
         models: names of models; None: every one there is.
         metrics: what is measured of each.
+        num_samples: of each that are held against the examples.
         seed: of every run and evaluation.
         out: the tour's folder; None: one that the same words find again.
 
@@ -65,10 +68,11 @@ def tour(
     )
     output_folder("tour", "", str(folder))
     share = minutes / len(fitting)
+    measured = [f"metrics=[{','.join(metrics)}]", f"num_samples={num_samples}"]
     print(f"{len(fitting)} models, {duration(60 * share)} of training each; then each is evaluated. Folder: {folder}")
     failed = []
     for i, model in enumerate(fitting):
-        did, said = _visit(model, folder, [*words, f"seed={seed}"], [f"trainer.minutes={share:.6f}"], metrics)
+        did, said = _visit(model, folder, [*words, f"seed={seed}"], [f"trainer.minutes={share:.6f}"], measured)
         if said:
             failed.append(f"{model} failed: {said}")
         print(f"{i + 1}/{len(fitting)}  {failed[-1] if said else f'{model}: {did}'}", flush=True)
@@ -109,7 +113,7 @@ def _name(dataset: str, minutes: float, seed: int, words: Sequence[str]) -> str:
 
 
 def _visit(
-    model: str, folder: Path, words: Sequence[str], length: Sequence[str], metrics: Sequence[str]
+    model: str, folder: Path, words: Sequence[str], length: Sequence[str], measured: Sequence[str]
 ) -> tuple[str, str]:
     """Train and evaluate one model, as far as that is not done.
 
@@ -118,7 +122,7 @@ def _visit(
         folder: of the tour.
         words: the data, device and seed, as they are typed.
         length: of the training.
-        metrics: what is measured.
+        measured: what is, as it is typed.
 
     Returns:
         What was done, and what went wrong: empty where nothing did.
@@ -135,7 +139,7 @@ def _visit(
         did.append("trained")
     if code == 0 and unevaluated(read_runs([str(run)])):
         where = [word for word in words if word.startswith(("device", "seed", "dataset.root", "dataset.path"))]
-        asked = ["evaluate", f"ckpt={run}", f"metrics=[{','.join(metrics)}]", f"out={run / 'evaluate'}", *where]
+        asked = ["evaluate", f"ckpt={run}", *measured, f"out={run / 'evaluate'}", *where]
         code, said = run_program(asked, logs / f"{model}_evaluate.log")
         did.append("evaluated")
     if code in SIGNALS:
