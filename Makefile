@@ -25,7 +25,7 @@ install: $(VENV)/.gentool  ## create .venv and install gentool in it, editable
 demo: $(DEMO)/.sample $(DEMO)/.interpolate  ## train a VAE on scikit-learn's digits, sample, interpolate; print where the pictures are
 	@echo; echo "The pictures:"; ls $(DEMO)/train/samples/*.gif $(DEMO)/sample/*.png $(DEMO)/interpolate/*.* | sed 's/^/  /'
 
-table: $(VENV)/.gentool  ## every family from five seeds on the same digits: the lectures' table with measured cells, in an hour of one core
+table: $(VENV)/.gentool  ## every family from five seeds on the same digits: the lectures' table with measured cells, in two hours of a shared machine
 	$(BIN)/python scripts/lecture_table.py --out outputs/table
 
 test: $(VENV)/.gentool-test  ## the default tests, in minutes on two cores
