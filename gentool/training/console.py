@@ -132,6 +132,8 @@ def number(value: float, digits: int = 5) -> str:
     Returns:
         A text such as 104.23 or 12,346.
 
+    >>> number(1210.4, 4)
+    '1210'
     >>> [number(x) for x in (3, 104.23456, 0.5, 0.001, 12345.678, 0.00012, 1234567, float("nan"))]
     ['3', '104.23', '0.50000', '0.001', '12,346', '1.200e-04', '1,234,567', 'nan']
     """
@@ -144,7 +146,7 @@ def number(value: float, digits: int = 5) -> str:
     if abs(value) >= 1e4:
         return f"{value:,.0f}"
     # Trailing zeros keep a live line still; below a tenth they are only noise (a learning rate of 0.001).
-    return f"{value:#.{digits}g}" if abs(value) >= 0.1 else f"{value:.{digits}g}"
+    return f"{value:#.{digits}g}".rstrip(".") if abs(value) >= 0.1 else f"{value:.{digits}g}"
 
 
 def duration(seconds: float) -> str:
