@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -251,6 +252,15 @@ def test_discs_stand_where_recall_and_precision_say_and_grow_with_speed():
     assert discs["low"][1] > discs["unknown"][1] > discs["high"][1]
     assert discs["high"][2] > 2 * discs["low"][2] and "speed not measured" in drawn
     assert trilemma({}) == "" and trilemma({"x": Corner(float("nan"), 0, None)}) == ""
+
+
+def test_names_stand_apart_within_the_picture_or_not_at_all():
+    drawn = trilemma({f"model{i}": Corner(0.5, 0.5, 1.0) for i in range(20)} | {"low": Corner(0, 0.2, 1.0)})
+    rows = [float(y) for y in re.findall(r'y="([\d.]+)">model', drawn)]
+    assert len(rows) == 5 and min(b - a for a, b in pairwise(rows)) >= 13
+    assert drawn.count("<title>model") == 20 and ">low</text>" in drawn
+    crowd = trilemma({f"model{i}": Corner(0, 0.5, 1.0) for i in range(3)})
+    assert len(re.findall(r'">model', crowd)) == 1  # the next would lie on the axis
 
 
 def test_bold_on_a_terminal():

@@ -56,7 +56,7 @@ def _trilemma(runs: Sequence[Run]) -> str:
     title = "<h2>The trilemma: quality, coverage, speed</h2>"
     if not corners:
         return f"{title}<p>Precision and recall were not measured: gentool evaluate metrics=full measures them.</p>"
-    said = "The larger a disc, the more samples a second; point at one for its numbers."
+    said = "The larger a disc, the more samples a second; point at one for its name and numbers."
     missing = [run.name for run in runs if run.name not in corners]
     said += f" Not measured: {', '.join(missing)}." if missing else ""
     return f'{title}<p>{escape(said)}</p><div class="card">{trilemma(corners)}</div>'

@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping
 from html import escape
-from math import isfinite, log10, sqrt
+from math import inf, isfinite, log10, sqrt
 from typing import NamedTuple
 
 _WIDTH, _HEIGHT = 720, 420  # px of the view box
 _LEFT, _RIGHT, _TOP, _BOTTOM = 56, 150, 16, 44  # margins; labels stand on the right
 _SMALL, _LARGE = 5.0, 24.0  # radii of the slowest and the fastest
+_ROW, _WORD, _FAR = 13, 90, 5  # px of a name's height and width; rows below its disc from which it stands there no more
 
 
 class Corner(NamedTuple):
@@ -68,12 +69,15 @@ def _radius(speed: float | None, logs: list[float]) -> float:
 
 
 def _labels(shown: Mapping[str, Corner], logs: list[float]) -> str:
-    """Names beside their discs, moved down where they would lie on one another."""
+    """Names beside their discs, moved down where they would lie on one another; left out where that is too far."""
     parts, used = [], list[tuple[float, float]]()
     for name, corner in sorted(shown.items(), key=lambda item: -item[1].precision):
         x, y = _place(corner)
-        while any(abs(y - other) < 13 and abs(x - across) < 90 for across, other in used):
-            y += 13
+        rows = (y + _ROW * i for i in range(_FAR))
+        free = (row for row in rows if all(abs(row - b) >= _ROW or abs(x - a) >= _WORD for a, b in used))
+        y = next(free, inf)
+        if y > _HEIGHT - _BOTTOM:
+            continue
         used.append((x, y))
         parts.append(f'<text x="{x + _radius(corner.speed, logs) + 4:.1f}" y="{y + 4:.1f}">{escape(name)}</text>')
     return "".join(parts)
