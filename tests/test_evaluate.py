@@ -61,6 +61,22 @@ def test_draws_are_set_for_every_kind_of_likelihood_or_for_one(run):
     assert "a positive integer or a mapping of importance, bound, ode" in run("ckpt=digits", "draws=many").err
 
 
+def test_log_p_along_an_ode_through_images_is_of_few_examples_unless_asked(run):
+    small = ["model.denoiser.hidden_channels=[8]", "model.sampler.method=euler", "model.sampler.steps=2"]
+    options = [*small, "trainer.steps=1", "trainer.sample_every=1000", "out=flow", "device=cpu"]
+    assert main(["train", "model=flow_matching", "dataset=digits", *options]) == 0
+
+    def sizes(*words):
+        protocol = run("ckpt=flow", "metrics=[nll,bits_per_dim,frechet]", "num_samples=20", *words).report["protocol"]
+        return [protocol[name]["n"] for name in ("nll", "bits_per_dim", "frechet")]
+
+    assert sizes("ode_examples=5") == [5, 5, 359]
+    assert sizes("ode_examples=5", "n=7") == [7, 7, 7]
+    assert sizes() == [359, 359, 359]
+    assert run("ckpt=digits", "metrics=[nll]", "ode_examples=5").report["protocol"]["nll"]["n"] == 359
+    assert run("ckpt=flow", "ode_examples=0").code == 2
+
+
 def test_a_model_without_a_likelihood_is_measured_by_its_samples(run):
     report = run("ckpt=ring", "num_samples=200").report
     assert set(report["metrics"]) == {"frechet", "modes", "high_quality", "reverse_kl"}

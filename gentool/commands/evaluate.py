@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -20,7 +21,8 @@ from gentool.metrics.evaluation import BLOCK, Data, Draws, Evaluation, Metric, S
 from gentool.metrics.features import FeatureName, features_for
 from gentool.metrics.forecast import forecast
 from gentool.metrics.pace import duration
-from gentool.models.base import HasLikelihood
+from gentool.models.base import GenerativeModel, HasLikelihood
+from gentool.probability.ode import EXACT_DIMS
 from gentool.training.checkpoints import identity
 from gentool.training.runs import Loaded, load
 
@@ -70,6 +72,7 @@ def evaluate(
     standard: Standard,
     split: Literal["test", "valid", "train"],
     n: PositiveInt | None,
+    ode_examples: PositiveInt,
     num_samples: Several,
     features: Literal["digits", "pixels", "inception"] | None,
     k: PositiveInt,
@@ -92,6 +95,7 @@ def evaluate(
         standard: what is measured where nothing is asked for.
         split: what it is measured on.
         n: the first so many examples; None: all.
+        ode_examples: where n is None: the first so many, of log p(x) along an ODE through images.
         num_samples: samples of the model that are held against the examples.
         features: what distances are in; None: what fits the data.
         k: neighbours of precision, recall, density and coverage.
@@ -113,9 +117,11 @@ def evaluate(
         loaded = load(ckpt, which=which, weights=weights, device=device, sampler=sampler)
         subject = _from_run(loaded, dataset, device)
     examples = held_out(subject.data, seed, split=split, n=n)
-    evaluation = _evaluation(subject, examples, seed)
-    has_likelihood = subject.loaded is not None and isinstance(subject.loaded.model, HasLikelihood)
-    usual = standard["with_likelihood" if has_likelihood else "without_likelihood"]
+    model = subject.loaded.model if subject.loaded else None
+    few = n is None and _follows_an_ode_through_images(model)
+    scored = replace(examples, n=min(ode_examples, examples.n)) if few else examples
+    evaluation = _evaluation(subject, examples, scored, seed)
+    usual = standard["with_likelihood" if isinstance(model, HasLikelihood) else "without_likelihood"]
     names = usual if metrics is None else list(definitions) if metrics == "full" else metrics
     stamp = {"split": examples.split, "n": examples.n, **subject.stamp, "seed": seed}
     chosen = {name: definitions[name] for name in names}
@@ -130,6 +136,10 @@ def evaluate(
     output = Output()
     output.text("metrics.json", json.dumps(report, indent=2) + "\n")
     return output.write("evaluate", subject, out)
+
+
+def _follows_an_ode_through_images(model: GenerativeModel | None) -> bool:
+    return isinstance(model, HasLikelihood) and model.likelihood == "ode" and model.space.dims > EXACT_DIMS
 
 
 def _from_run(loaded: Loaded, dataset: Mapping[str, Any] | Dataset, device: Device) -> Subject:
@@ -160,15 +170,16 @@ def _from_elsewhere(
     return Subject(f"samples-{asked['choices']['dataset']}", None, x, dataset.to(device.torch), stamp)
 
 
-def _evaluation(subject: Subject, examples: Examples, seed: int) -> Evaluation:
+def _evaluation(subject: Subject, examples: Examples, scored: Examples, seed: int) -> Evaluation:
+    """Return what metrics see: examples that samples are held against, and the first of them, of log p(x)."""
     loaded, data = subject.loaded, subject.data
     sees_labels = loaded is not None and loaded.model.conditional
     train = Examples(data.train, "train", len(data.train), seed)
     passes = (partial(source.blocks, BLOCK, with_labels=True) for source in (examples, train))
     return Evaluation(
         loaded.model if loaded else None,
-        partial(examples.blocks, BLOCK, with_labels=sees_labels),
-        examples.n,
+        partial(scored.blocks, BLOCK, with_labels=sees_labels),
+        scored.n,
         seed=seed,
         density=data.density,
         data=Data(data.space, *passes),

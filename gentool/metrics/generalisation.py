@@ -42,7 +42,8 @@ class GeneralisationGap:
         train = evaluation.log_prob_of(blocks, n, draws)
         value, train_error = mean_and_error(train)
         both = None if error is None or train_error is None else hypot(error, train_error)
-        return Result(value - held_out, both, {"kind": model.likelihood, "draws": draws, "train_examples": len(train)})
+        protocol = {"n": evaluation.n, "kind": model.likelihood, "draws": draws, "train_examples": len(train)}
+        return Result(value - held_out, both, protocol)
 
 
 class BayesAccuracy:

@@ -42,7 +42,7 @@ class NegativeLogLikelihood:
         kind = evaluation.likelihood().likelihood
         draws = evaluation.draws(self.draws)
         mean, error = mean_and_error(-evaluation.log_prob(draws))
-        return Result(mean, error, {"kind": kind, "draws": draws})
+        return Result(mean, error, {"n": evaluation.n, "kind": kind, "draws": draws})
 
 
 class Elbo:
@@ -58,7 +58,7 @@ class Elbo:
         if kind not in ("importance", "bound"):
             raise Unavailable(f"the likelihood of {type(evaluation.model).__name__} is no bound ({kind}): see nll")
         mean, error = mean_and_error(evaluation.log_prob(1))
-        return Result(mean, error, {"kind": "bound", "draws": 1})
+        return Result(mean, error, {"n": evaluation.n, "kind": "bound", "draws": 1})
 
 
 class BitsPerDim:

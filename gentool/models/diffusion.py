@@ -263,7 +263,7 @@ class Diffusion(GenerativeModel):
         Args:
             x: (batch, *space.shape), in data space.
             y: (batch,) labels of a conditional model; None sums p(y) p(x | y) over all classes, p(y) by frequency.
-            draws: of noise, an example: bound: values of r, whose mean is taken; flow: of z, for levels.
+            draws: of noise, an example: bound: of ten values of r, whose mean is taken; flow: of z, for levels.
 
         Returns:
             (batch,) nats.

@@ -71,9 +71,9 @@ class Flow(GenerativeModel):
         self.prior = priors.prior_for(prior, space.dims, components)
 
     @property
-    def likelihood(self) -> Literal["exact", "importance"]:
+    def likelihood(self) -> Literal["exact", "bound"]:
         """What `log_prob` returns: of reals the value, of integer levels a bound that rises to it with draws."""
-        return "exact" if self.space.levels is None else "importance"
+        return "exact" if self.space.levels is None else "bound"
 
     def begin(self, data: Pass) -> None:
         """Initialise what depends on data (ActNorm) on the first batch of the training split."""

@@ -73,6 +73,8 @@ class FlowMatching(GenerativeModel):
         Qiang Liu, 2022, https://arxiv.org/abs/2209.03003
     """
 
+    likelihood: Literal["ode"] = "ode"
+
     def __init__(
         self,
         space: DataSpace,
@@ -92,11 +94,6 @@ class FlowMatching(GenerativeModel):
         self.denoiser = denoiser(space, 1, space.classes if conditional else 0)
         self._evaluations = 0
         self._check()  # a sampler that makes no sense is refused before training
-
-    @property
-    def likelihood(self) -> Literal["bound", "ode"]:
-        """What `log_prob` returns: of reals the value by the solver, of integer levels a bound of it."""
-        return "ode" if self.space.levels is None else "bound"
 
     def train_step(self, batches: Iterator[Batch], optimizers: Minimizer) -> Metrics:
         """Take one step down the squared error of the velocity."""

@@ -15,6 +15,9 @@ from gentool.probability.ode import draw_probes, integrate, integrate_with_log_d
 Denoise = Callable[[Tensor, Tensor], Tensor]
 """Maps z (batch, *shape) and r (batch,) to E[x | z]."""
 
+LEVELS = 10
+"""Values of r in one draw of the evidence bound, spread evenly: the error of one alone would drown it."""
+
 
 def across(r: Tensor, z: Tensor) -> Tensor:
     """Return r (batch,) as (batch, 1, …, 1), which broadcasts to z."""
@@ -24,14 +27,14 @@ def across(r: Tensor, z: Tensor) -> Tensor:
 def diffusion_cost(denoise: Denoise, x: Tensor, low: float, high: float, *, draws: int) -> Tensor:
     """Return an unbiased estimate of the KL of all the steps between two levels, infinitely many of them.
 
-    ∫ |x - x0(x + r eps)|² / r² d log r, log r drawn evenly: one number for each draw, spread over the interval.
+    ∫ |x - x0(x + r eps)|² / r² d log r, log r drawn evenly: each value of it in a cell of its own.
 
     Args:
         denoise: x0.
         x: (batch, *shape), in model space.
         low: the smaller ratio.
         high: the larger one.
-        draws: values of r for each example.
+        draws: of `LEVELS` values of r for each example.
 
     Returns:
         (batch,) nats.
@@ -41,11 +44,12 @@ def diffusion_cost(denoise: Denoise, x: Tensor, low: float, high: float, *, draw
     width = log(high / low)
     offset = torch.rand(len(x), device=x.device)
     total = torch.zeros_like(offset)
-    for draw in range(draws):
-        r = (log(low) + width * ((offset + draw) / draws)).exp()
+    count = draws * LEVELS
+    for i in range(count):
+        r = (log(low) + width * ((offset + i) / count)).exp()
         z = x + across(r, x) * torch.randn_like(x)
         total += (x - denoise(z, r)).flatten(1).square().sum(1) / r.square()
-    return total * (width / draws)
+    return total * (width / count)
 
 
 def prior_cost(x: Tensor, high: float, scale: float) -> Tensor:
@@ -63,7 +67,7 @@ def evidence(denoise: Denoise, x: Tensor, low: float, high: float, scale: float,
         low: the smallest ratio.
         high: the largest one.
         scale: root mean square of the data.
-        draws: values of r for each example.
+        draws: of `LEVELS` values of r for each example.
 
     Returns:
         (batch,) nats.

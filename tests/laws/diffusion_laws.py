@@ -32,7 +32,7 @@ def flow_is_a_density(model: Diffusion, reach: float = 5.0, cells: int = 40) -> 
     assert abs(total - 1) < 0.02, f"the density integrates to {total:.4f}"
 
 
-def probabilities_sum_to_no_more_than_one(model: Diffusion, draws: int = 2000) -> None:
+def probabilities_sum_to_no_more_than_one(model: Diffusion, draws: int = 400) -> None:
     """sum_x exp E log_prob <= sum_x P(x) = 1 over all examples there can be, of the bound and by the flow."""
     x = states(model.space)
     for kind, repeats, each in (("bound", draws, 1), ("ode", 10, 10)):

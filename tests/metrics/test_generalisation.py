@@ -45,7 +45,7 @@ def test_the_gap_by_hand():
     found = GeneralisationGap(draws=5)(ours)
     assert found.value == pytest.approx(-1.0 - -1.5)  # of as many training examples as there are others
     assert found.standard_error == pytest.approx((1.0 + 0.25) ** 0.5)
-    assert found.protocol == {"kind": "exact", "draws": 1, "train_examples": 2}
+    assert found.protocol == {"n": 2, "kind": "exact", "draws": 1, "train_examples": 2}
 
 
 def test_a_generative_classifier_is_right_as_often_as_bayes_can_be():

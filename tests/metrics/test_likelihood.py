@@ -37,7 +37,7 @@ def test_nll_of_a_normal_by_hand():
     by_hand = torch.tensor([0.0, 4.5, 0.5]) + log(2 * pi)
     assert result.value == pytest.approx(by_hand.mean().item())
     assert result.standard_error == pytest.approx(by_hand.std().item() / 3**0.5)
-    assert result.protocol == {"kind": "exact", "draws": 1}
+    assert result.protocol == {"n": 3, "kind": "exact", "draws": 1}
 
 
 def test_bits_of_uniform_bytes_are_eight_and_of_reals_there_are_none():
@@ -123,7 +123,8 @@ def test_the_gap_to_the_entropy_is_the_divergence_from_the_data():
     gap, kl = EntropyGap(draws=5)(ours), KullbackLeibler(draws=5)(ours)
     assert abs(gap.value - exact) < 4 * gap.standard_error and abs(kl.value - exact) < 4 * kl.standard_error
     assert kl.standard_error < gap.standard_error
-    assert gap.protocol == {"kind": "exact", "draws": 1, "entropy": pytest.approx(log(4) + log(2 * pi) + 1, abs=1e-5)}
+    entropy = pytest.approx(log(4) + log(2 * pi) + 1, abs=1e-5)
+    assert gap.protocol == {"n": 4000, "kind": "exact", "draws": 1, "entropy": entropy}
     same = evaluation(
         Normal(space((2,))), x / 2, density=GaussianMixture(torch.ones(1), torch.zeros(1, 2), torch.ones(1))
     )
