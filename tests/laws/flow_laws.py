@@ -69,7 +69,7 @@ def levels_have_the_mass_of_their_cells(model: Flow, draws: int = 8, samples: in
         p = torch.stack([model.log_prob(x, draws=1).double().exp() for _ in range(draws)])
         y = model.draw_labels(samples) if model.conditional else None
         drawn = model._leave(torch.randn(samples, model.space.dims), y).flatten(1)
-    assert model.space.levels is not None
+    assert model.space.levels is not None and model.likelihood == "bound"
     inside = ((drawn >= 0) & (drawn < model.space.levels)).all(1).double()
     error = (p.var(0).sum() / draws + inside.var() / samples).sqrt().item()
     gap = p.mean(0).sum().item() - inside.mean().item()

@@ -136,6 +136,7 @@ def test_bound_of_levels_gives_them_less_mass_than_one():
         model.eval().sampler.update({"steps": 4})
         states = torch.cartesian_prod(*[torch.arange(2)] * 9).reshape(-1, 1, 3, 3).to(torch.uint8)
         mass = model.log_prob(states, draws=2).exp().sum().item()
+    assert model.likelihood == "ode"
     assert 0.002 < mass < 1.0
 
 
