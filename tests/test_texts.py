@@ -134,3 +134,22 @@ def test_text_the_whole_way(tmp_path, monkeypatch, capsys):
     assert "other symbols" in capsys.readouterr().err and not Path("other").exists()
     assert main(["sample", "ckpt=whole", "prompt=Q"]) == 2
     assert "no 'Q'" in capsys.readouterr().err
+
+
+def test_a_run_from_another_machine_finds_the_data_of_this_one(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    there, here = Path("there/tinyshakespeare"), Path("here/tinyshakespeare")
+    there.mkdir(parents=True)
+    (there / "input.txt").write_text(PLAY)
+    monkeypatch.setenv("GENTOOL_DATA", "there")
+    words = [word for word in SMALL if word != "dataset.path=play.txt"]
+    assert main(["train", "model=char_rnn", *words, "trainer.steps=5", "out=run"]) == 0
+    here.parent.mkdir()
+    there.rename(here)
+    there.parent.rmdir()
+    monkeypatch.setenv("GENTOOL_DATA", "here")
+    assert main(["evaluate", "ckpt=run", "out=measured"]) == 0
+    assert main(["train", "resume=run", "trainer.steps=6"]) == 0
+    capsys.readouterr()
+    assert main(["evaluate", "ckpt=run", "dataset.root=nowhere", "out=other"]) != 0, "what is typed is taken"
+    assert "nowhere" in capsys.readouterr().err

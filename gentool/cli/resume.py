@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from gentool.cli import catalogue
 from gentool.cli.arguments import Arguments, key_of, quoted
+from gentool.data.places import root_here
 from gentool.describe import shown
 from gentool.errors import UsageError, nearest
 
@@ -123,6 +124,8 @@ def resumed(resumption: Resumption, composed: Mapping[str, Any]) -> dict[str, An
     """
     run, stored, changes = resumption
     config = _filled(stored, composed)
+    if "root" in config["dataset"]:
+        config["dataset"]["root"] = root_here(config["dataset"]["root"])
     refused = []
     for key, value in changes:
         choices = stored.get("choices", {})

@@ -26,3 +26,15 @@ def data_root(root: str | None) -> Path:
         The folder; it may not exist yet.
     """
     return Path(root).expanduser() if root else cache_folder() / "data"
+
+
+def root_here(root: str | None) -> str | None:
+    """Return where a run's data lies on this machine: a checkpoint may come from another.
+
+    Args:
+        root: `dataset.root` of the run.
+
+    Returns:
+        The same, if there is such a folder; else what a run begun here would take: `$GENTOOL_DATA`, or None.
+    """
+    return root if data_root(root).is_dir() else os.environ.get("GENTOOL_DATA")

@@ -11,6 +11,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from gentool.config import config_dir
+from gentool.data.places import root_here
 from gentool.device import Device
 from gentool.errors import RunError, Unavailable, UsageError, nearest
 from gentool.models.base import GenerativeModel
@@ -274,7 +275,10 @@ def build_dataset(loaded: Loaded, overrides: Mapping[str, Any]) -> Any:
     Raises:
         UsageError: if its data is not here any more, or is of another kind now.
     """
-    plain = {**loaded.config["dataset"], **{k: v for k, v in overrides.items() if v is not None}}
+    plain = dict(loaded.config["dataset"])
+    if "root" in plain:
+        plain["root"] = root_here(plain["root"])
+    plain |= {key: value for key, value in overrides.items() if value is not None}
     _allow(plain, DATA_HOMES)
     dataset = instantiate(plain, _convert_="all")
     if dataset.space.shape != loaded.model.space.shape or dataset.space.levels != loaded.model.space.levels:
