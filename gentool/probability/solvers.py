@@ -40,7 +40,7 @@ class Knobs(TypedDict):
         step_size: annealed_langevin: of a move, in units of the level's variance.
     """
 
-    method: Literal["ancestral", "ddim", "heun", "dpmpp_2m", "annealed_langevin"]
+    method: Literal["ancestral", "ddim", "heun", "dpmpp_2m", "dpmpp_2m_sde", "annealed_langevin"]
     steps: PositiveInt
     rho: PositiveFloat | None
     eta: NonNegativeFloat
@@ -72,8 +72,8 @@ def solver_of(knobs: Knobs) -> Solver:
             return partial(ddim, eta=knobs["eta"])
         case "heun":
             return partial(heun, churn=knobs["churn"])
-        case "dpmpp_2m":
-            return dpmpp_2m
+        case "dpmpp_2m" | "dpmpp_2m_sde":
+            return partial(dpmpp_2m, drawn=method == "dpmpp_2m_sde")
         case _:
             return partial(annealed_langevin, inner_steps=knobs["inner_steps"], step_size=knobs["step_size"])
 
@@ -118,13 +118,16 @@ def ddim(denoise: Denoise, z: Tensor, levels: Sequence[float], seen: Seen, *, et
     """
     seen(z, levels[0])
     for t, s in pairwise(levels):
-        x0 = denoise(z, t)
-        variance = min(eta * eta * s * s * (t * t - s * s) / (t * t), s * s)
-        z = x0 + sqrt(s * s - variance) / t * (z - x0)
-        if variance > 0:
-            z = z + sqrt(variance) * torch.randn_like(z)
+        z = _toward(denoise(z, t), z, t, s, eta)
         seen(z, s)
     return z
+
+
+def _toward(x0: Tensor, z: Tensor, t: float, s: float, eta: float) -> Tensor:
+    """Draw z_s from q(z_s | z_t, x0), its noise scaled by eta."""
+    variance = min(eta * eta * s * s * (t * t - s * s) / (t * t), s * s)
+    z = x0 + sqrt(s * s - variance) / t * (z - x0)
+    return z + sqrt(variance) * torch.randn_like(z) if variance > 0 else z
 
 
 def ancestral(denoise: Denoise, z: Tensor, levels: Sequence[float], seen: Seen) -> Tensor:
@@ -177,14 +180,18 @@ def heun(denoise: Denoise, z: Tensor, levels: Sequence[float], seen: Seen, *, ch
     return z
 
 
-def dpmpp_2m(denoise: Denoise, z: Tensor, levels: Sequence[float], seen: Seen) -> Tensor:
-    """Follow the same path with x0 taken linear in log r over two steps: of second order, one evaluation a step.
+def dpmpp_2m(denoise: Denoise, z: Tensor, levels: Sequence[float], seen: Seen, *, drawn: bool) -> Tensor:
+    """Follow the same path, or draw along it, with x0 taken linear in log r over two steps: one evaluation a step.
+
+    z_s = x0' + (s/t) (z_t - x0'), or drawn from q(z_s | z_t, x0'), with x0' that of the middle of the step. The path's
+    error is of second order; a drawn variance's is of first as `ancestral`'s is, but an eighth of it at 32 levels.
 
     Args:
         denoise: gives x0.
         z: (batch, *shape), at the first level.
         levels: falling ratios.
         seen: is shown each moment.
+        drawn: whether steps draw noise: SDE-DPM-Solver++(2M), else DPM-Solver++(2M).
 
     Returns:
         z at the last level.
@@ -197,10 +204,10 @@ def dpmpp_2m(denoise: Denoise, z: Tensor, levels: Sequence[float], seen: Seen) -
     step_before = 0.0
     for t, s in pairwise(levels):
         x0 = denoise(z, t)
-        guess, step = x0, log(t / s) if s > 0 else 0.0
+        middle, step = x0, log(t / s) if s > 0 else 0.0
         if before is not None and s > 0:  # the step to 0 has no end in log r: it is taken with x0 as it is
-            guess = x0 + (x0 - before) * (step / (2 * step_before))
-        z = s / t * z + (1 - s / t) * guess
+            middle = x0 + (x0 - before) * (step / (2 * step_before))
+        z = _toward(middle, z, t, s, eta=float(drawn))
         before, step_before = x0, step
         seen(z, s)
     return z

@@ -183,14 +183,14 @@ def test_readers_are_refused_the_same():
 def test_every_method_draws():
     model = build("ddpm", "points")
     drawn = []
-    for method in ("ancestral", "ddim", "heun", "dpmpp_2m", "annealed_langevin"):
+    for method in ("ancestral", "ddim", "heun", "dpmpp_2m", "dpmpp_2m_sde", "annealed_langevin"):
         model.sampler["method"] = method
         with fork(0):
             drawn.append(model.sample(3))
         counts = {"heun": 7, "annealed_langevin": 21}
         assert model.remarks() == {"network evaluations": counts.get(method, 4)}
         assert torch.isfinite(drawn[-1]).all()
-    assert len({tuple(x.flatten().tolist()) for x in drawn}) == 5
+    assert len({tuple(x.flatten().tolist()) for x in drawn}) == 6
 
 
 LABELLED = ("model.conditional=true", "model.label_dropout=0.4")

@@ -17,7 +17,7 @@ HIGH, LOW = 40.0, 0.05
 DETERMINISTIC = {
     "ddim": partial(solvers.ddim, eta=0.0),
     "heun": partial(solvers.heun, churn=0.0),
-    "dpmpp_2m": solvers.dpmpp_2m,
+    "dpmpp_2m": partial(solvers.dpmpp_2m, drawn=False),
 }
 ORDERS = {"ddim": 1, "heun": 2, "dpmpp_2m": 2}
 
@@ -63,6 +63,7 @@ SOLVERS = {
     "half": partial(solvers.ddim, eta=0.5),
     "churned": partial(solvers.heun, churn=10.0),
     "ancestral": solvers.ancestral,
+    "dpmpp_2m_sde": partial(solvers.dpmpp_2m, drawn=True),
     "langevin": partial(solvers.annealed_langevin, inner_steps=25, step_size=0.3),
 }
 
@@ -75,13 +76,21 @@ def test_mean_and_variance_return(name):
         moments_return(SOLVERS[name], 100, 0.03)
 
 
-def test_ancestral_error_is_of_first_order():
+def deviation_error(solver, steps):
     torch.manual_seed(0)
-    gaps = []
-    for steps in (8, 32):
-        x = solvers.ancestral(best, noise(100_000), levels(steps), unseen)
-        gaps.append(float((1 - x.std(0) / STD).max()))
+    return float((solver(best, noise(100_000), levels(steps), unseen).std(0) / STD - 1).abs().max())
+
+
+def test_ancestral_error_is_of_first_order():
+    gaps = [deviation_error(solvers.ancestral, steps) for steps in (8, 32)]
     assert 2.5 < gaps[0] / gaps[1] < 6, gaps
+
+
+@pytest.mark.parametrize("steps", [12, 20, 32])
+def test_the_middle_of_a_step_leaves_less_than_half_of_the_ancestral_error(steps):
+    error = deviation_error(SOLVERS["dpmpp_2m_sde"], steps)
+    assert error < 0.5 * deviation_error(solvers.ancestral, steps), error
+    assert steps < 32 or error < 0.15 * deviation_error(solvers.ancestral, steps)
 
 
 def _wrong_drift(denoise, z, levels, seen):
@@ -117,6 +126,7 @@ def test_evaluations():
         "half": 10,
         "churned": 19,
         "ancestral": 10,
+        "dpmpp_2m_sde": 10,
         "langevin": 251,
     }
 
