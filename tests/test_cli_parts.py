@@ -44,6 +44,8 @@ def test_paths_that_mean_something_else():
 def test_sampler_keys_are_added():
     assert read("sample", ["sampler.steps=3"]).overrides == ["++sampler.steps=3"]
     assert read("sample", ["sampler={steps:3},{steps:4}", "-m"]).overrides == ["++sampler={steps:3},{steps:4}"]
+    both = "sampler=choice({steps:3},{steps:4})"
+    assert read("sample", [both, "-m"]).overrides == [f"++{both}"]
     assert read("sample", ["seed=3", "sampler=3"]).overrides == ["seed=3", "sampler=3"]
 
 

@@ -159,7 +159,7 @@ def _ready(override: str, open_keys: Sequence[str], is_multirun: bool) -> str:
         if not value and key != "prompt":
             raise UsageError(f"{override}: expected a value after the =; {key}=null is as if it were not typed")
         value = _quoted_value(key, value, is_multirun)
-    if any(key.startswith(f"{name}.") or (key == name and value.startswith("{")) for name in open_keys):
+    if any(key.startswith(f"{name}.") or (key == name and value.startswith(("{", "choice({"))) for name in open_keys):
         left = f"++{key}"
     return f"{left}{equals}{value}"
 

@@ -35,6 +35,8 @@ def root_here(root: str | None) -> str | None:
         root: `dataset.root` of the run.
 
     Returns:
-        The same, if there is such a folder; else what a run begun here would take: `$GENTOOL_DATA`, or None.
+        The same, if there is such a folder, whatever lies in it; else what a run begun here would take:
+        `$GENTOOL_DATA`, or None.
     """
-    return root if data_root(root).is_dir() else os.environ.get("GENTOOL_DATA")
+    is_here = root and os.path.isdir(os.path.expanduser(root))  # pathlib's raise where one may not look
+    return root if is_here else os.environ.get("GENTOOL_DATA")

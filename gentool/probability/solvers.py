@@ -183,8 +183,8 @@ def heun(denoise: Denoise, z: Tensor, levels: Sequence[float], seen: Seen, *, ch
 def dpmpp_2m(denoise: Denoise, z: Tensor, levels: Sequence[float], seen: Seen, *, drawn: bool) -> Tensor:
     """Follow the same path, or draw along it, with x0 taken linear in log r over two steps: one evaluation a step.
 
-    z_s = x0' + (s/t) (z_t - x0'), or drawn from q(z_s | z_t, x0'), with x0' that of the middle of the step. The path's
-    error is of second order; a drawn variance's is of first as `ancestral`'s is, but an eighth of it at 32 levels.
+    z_s = x0' + (s/t) (z_t - x0'), or drawn from q(z_s | z_t, x0'), with x0' that of the middle of the step. Either
+    error is of second order: the path's, and that of the drawn variance.
 
     Args:
         denoise: gives x0.
