@@ -93,10 +93,12 @@ def langevin(
     Reference: Exponential Convergence of Langevin Distributions and Their Discrete Approximations, Roberts and Tweedie,
         1996, https://doi.org/10.2307/3318418
     """
-    proposal = unadjusted_langevin(log_density, state, step_size, drift=drift)[0]
-    forward = proposal.x - state.x - step_size**2 / 2 * _limited(state.gradient, step_size, drift)
-    back = state.x - proposal.x - step_size**2 / 2 * _limited(proposal.gradient, step_size, drift)
-    log_q = (forward.square() - back.square()).flatten(1).sum(1) / (2 * step_size**2)
+    slope, eps = _limited(state.gradient, step_size, drift), torch.randn_like(state.x)
+    moved = torch.add(state.x, slope, alpha=step_size**2 / 2).add_(eps, alpha=step_size)
+    proposal = state_at(log_density, moved, gradient=True)
+    # From x' the noise -back would lead to x.
+    back = torch.add(eps, slope + _limited(proposal.gradient, step_size, drift), alpha=step_size / 2)
+    log_q = (eps.square() - back.square()).flatten(1).sum(1) / 2
     return _choose(state, proposal, proposal.log_p - state.log_p + log_q)
 
 
