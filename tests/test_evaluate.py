@@ -61,7 +61,7 @@ def test_draws_are_set_for_every_kind_of_likelihood_or_for_one(run):
     assert "a positive integer or a mapping of importance, bound, ode" in run("ckpt=digits", "draws=many").err
 
 
-def test_log_p_along_an_ode_through_images_is_of_few_examples_unless_asked(run):
+def test_log_p_that_takes_a_hundred_passes_is_of_few_examples_unless_asked(run):
     small = ["model.denoiser.hidden_channels=[8]", "model.sampler.method=euler", "model.sampler.steps=2"]
     options = [*small, "trainer.steps=1", "trainer.sample_every=1000", "out=flow", "device=cpu"]
     assert main(["train", "model=flow_matching", "dataset=digits", *options]) == 0
@@ -70,11 +70,16 @@ def test_log_p_along_an_ode_through_images_is_of_few_examples_unless_asked(run):
         protocol = run("ckpt=flow", "metrics=[nll,bits_per_dim,frechet]", "num_samples=20", *words).report["protocol"]
         return [protocol[name]["n"] for name in ("nll", "bits_per_dim", "frechet")]
 
-    assert sizes("ode_examples=5") == [5, 5, 359]
-    assert sizes("ode_examples=5", "n=7") == [7, 7, 7]
+    assert sizes("costly_examples=5") == [5, 5, 359]
+    assert sizes("costly_examples=5", "n=7") == [7, 7, 7]
     assert sizes() == [359, 359, 359]
-    assert run("ckpt=digits", "metrics=[nll]", "ode_examples=5").report["protocol"]["nll"]["n"] == 359
-    assert run("ckpt=flow", "ode_examples=0").code == 2
+    assert run("ckpt=digits", "metrics=[nll]", "costly_examples=5").report["protocol"]["nll"]["n"] == 359
+    assert run("ckpt=flow", "costly_examples=0").code == 2
+    small = ["model.encoder.hidden_channels=[4]", "model.decoder.hidden_channels=[4]"]
+    options = [*small, "trainer.steps=1", "trainer.sample_every=1000", "out=conv", "device=cpu"]
+    assert main(["train", "model=vae_conv", "dataset=digits", *options]) == 0
+    protocol = run("ckpt=conv", "metrics=[nll,elbo]", "costly_examples=5").report["protocol"]
+    assert protocol["nll"]["n"] == protocol["elbo"]["n"] == 5
 
 
 def test_a_model_without_a_likelihood_is_measured_by_its_samples(run):

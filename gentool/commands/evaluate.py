@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from pydantic import NonNegativeInt, PositiveInt
-from torch import Tensor
+from torch import Tensor, nn
 from typing_extensions import TypedDict
 
 from gentool import config
@@ -72,7 +72,7 @@ def evaluate(
     standard: Standard,
     split: Literal["test", "valid", "train"],
     n: PositiveInt | None,
-    ode_examples: PositiveInt,
+    costly_examples: PositiveInt,
     num_samples: Several,
     features: Literal["digits", "pixels", "inception"] | None,
     k: PositiveInt,
@@ -95,7 +95,8 @@ def evaluate(
         standard: what is measured where nothing is asked for.
         split: what it is measured on.
         n: the first so many examples; None: all.
-        ode_examples: where n is None: the first so many, of log p(x) along an ODE through images.
+        costly_examples: where n is None: the first so many, of log p(x) that takes a hundred passes of a network an
+            example: along an ODE through images, or by importance sampling through convolutions.
         num_samples: samples of the model that are held against the examples.
         features: what distances are in; None: what fits the data.
         k: neighbours of precision, recall, density and coverage.
@@ -118,8 +119,8 @@ def evaluate(
         subject = _from_run(loaded, dataset, device)
     examples = held_out(subject.data, seed, split=split, n=n)
     model = subject.loaded.model if subject.loaded else None
-    few = n is None and _follows_an_ode_through_images(model)
-    scored = replace(examples, n=min(ode_examples, examples.n)) if few else examples
+    few = n is None and _is_costly(model)
+    scored = replace(examples, n=min(costly_examples, examples.n)) if few else examples
     evaluation = _evaluation(subject, examples, scored, seed)
     usual = standard["with_likelihood" if isinstance(model, HasLikelihood) else "without_likelihood"]
     names = usual if metrics is None else list(definitions) if metrics == "full" else metrics
@@ -138,8 +139,12 @@ def evaluate(
     return output.write("evaluate", subject, out)
 
 
-def _follows_an_ode_through_images(model: GenerativeModel | None) -> bool:
-    return isinstance(model, HasLikelihood) and model.likelihood == "ode" and model.space.dims > EXACT_DIMS
+def _is_costly(model: GenerativeModel | None) -> bool:
+    """Whether log p(x) takes minutes a thousand examples."""
+    if not isinstance(model, HasLikelihood) or model.space.dims <= EXACT_DIMS:
+        return False
+    convolves = any(isinstance(part, nn.Conv2d | nn.ConvTranspose2d) for part in model.modules())
+    return model.likelihood == "ode" or (model.likelihood == "importance" and convolves)
 
 
 def _from_run(loaded: Loaded, dataset: Mapping[str, Any] | Dataset, device: Device) -> Subject:
