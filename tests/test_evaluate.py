@@ -80,6 +80,9 @@ def test_log_p_that_takes_a_hundred_passes_is_of_few_examples_unless_asked(run):
     assert main(["train", "model=vae_conv", "dataset=digits", *options]) == 0
     protocol = run("ckpt=conv", "metrics=[nll,elbo]", "costly_examples=5").report["protocol"]
     assert protocol["nll"]["n"] == protocol["elbo"]["n"] == 5
+    assert (
+        run("ckpt=digits", "metrics=[nll]", "costly_examples=5", "sampler.steps=1").report["protocol"]["nll"]["n"] == 5
+    )
 
 
 def test_a_model_without_a_likelihood_is_measured_by_its_samples(run):

@@ -96,7 +96,8 @@ def evaluate(
         split: what it is measured on.
         n: the first so many examples; None: all.
         costly_examples: where n is None: the first so many, of log p(x) that takes a hundred passes of a network an
-            example: along an ODE through images, or by importance sampling through convolutions.
+            example: along an ODE through images, by importance sampling through convolutions, or with a posterior that
+            is fitted to the example.
         num_samples: samples of the model that are held against the examples.
         features: what distances are in; None: what fits the data.
         k: neighbours of precision, recall, density and coverage.
@@ -144,7 +145,8 @@ def _is_costly(model: GenerativeModel | None) -> bool:
     if not isinstance(model, HasLikelihood) or model.space.dims <= EXACT_DIMS:
         return False
     convolves = any(isinstance(part, nn.Conv2d | nn.ConvTranspose2d) for part in model.modules())
-    return model.likelihood == "ode" or (model.likelihood == "importance" and convolves)
+    fits = model.sampler.get("steps", 0) > 0  # a posterior of each example's own
+    return model.likelihood == "ode" or (model.likelihood == "importance" and (convolves or fits))
 
 
 def _from_run(loaded: Loaded, dataset: Mapping[str, Any] | Dataset, device: Device) -> Subject:
