@@ -14,6 +14,7 @@ from torch import Tensor
 from gentool.batch import Batch
 from gentool.data.batches import ordered
 from gentool.data.dataset import Dataset, Source
+from gentool.data.places import root_here
 from gentool.errors import UsageError, nearest
 from gentool.plots.files import write_gif, write_png
 from gentool.plots.grids import Pixels
@@ -44,11 +45,14 @@ def dataset_of(loaded: Loaded, overrides: Mapping[str, Any], device: torch.devic
     Raises:
         UsageError: if the run's dataset has no such key, or its data is not here.
     """
-    keys = [key for key in loaded.config["dataset"] if not key.startswith("_")]
-    for key, value in overrides.items():
-        if value is not None and key not in keys:
+    recorded = loaded.config["dataset"]
+    keys = [key for key in recorded if not key.startswith("_")]
+    given = {key: value for key, value in overrides.items() if value is not None}
+    for key in given:
+        if key not in keys:
             raise UsageError(f"dataset.{key}: the data of {loaded.name} has no such key; {nearest(key, keys)}")
-    dataset: Dataset = build_dataset(loaded, overrides)
+    here = {"root": root_here(recorded["root"])} if "root" in recorded else {}
+    dataset: Dataset = build_dataset(loaded, here | given)
     return dataset.to(device)
 
 

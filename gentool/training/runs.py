@@ -11,7 +11,6 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from gentool.config import config_dir
-from gentool.data.places import root_here
 from gentool.device import Device
 from gentool.errors import RunError, Unavailable, UsageError, nearest
 from gentool.models.base import GenerativeModel
@@ -267,7 +266,7 @@ def build_dataset(loaded: Loaded, overrides: Mapping[str, Any]) -> Any:
 
     Args:
         loaded: the run's model.
-        overrides: keys of its dataset to change (root, path); those that are None are left alone.
+        overrides: keys of its dataset to change (root, path).
 
     Returns:
         The dataset, on the CPU.
@@ -275,10 +274,7 @@ def build_dataset(loaded: Loaded, overrides: Mapping[str, Any]) -> Any:
     Raises:
         UsageError: if its data is not here any more, or is of another kind now.
     """
-    plain = dict(loaded.config["dataset"])
-    if "root" in plain:
-        plain["root"] = root_here(plain["root"])
-    plain |= {key: value for key, value in overrides.items() if value is not None}
+    plain = {**loaded.config["dataset"], **overrides}
     _allow(plain, DATA_HOMES)
     dataset = instantiate(plain, _convert_="all")
     if dataset.space.shape != loaded.model.space.shape or dataset.space.levels != loaded.model.space.levels:
