@@ -214,14 +214,15 @@ class Autoregressive(GenerativeModel):
         values, fixed, start = x.view(len(x), -1), known.flatten(1), self.start.flatten(1)
         all_known, any_known = fixed.all(0).tolist(), fixed.any(0).tolist()
         body: Any = self.network.body
-        state = body.begin(len(x), y, x.device) if cached else None
-        seen = None
-        for i, dim in enumerate(body.order.tolist()):
-            outputs = body.step(state, i, seen) if cached else self.network(self._seen(x), y).flatten(2)[..., dim]
-            if not all_known[dim]:
-                drawn = self._draw(outputs + start[:, dim], u[:, i], dim).to(x.dtype)
-                values[:, dim] = torch.where(fixed[:, dim], values[:, dim], drawn) if any_known[dim] else drawn
-            seen = self._seen(values[:, dim], dim)
+        with torch.inference_mode():  # x is older than it, so what is returned is an ordinary tensor
+            state = body.begin(len(x), y, x.device) if cached else None
+            seen = None
+            for i, dim in enumerate(body.order.tolist()):
+                outputs = body.step(state, i, seen) if cached else self.network(self._seen(x), y).flatten(2)[..., dim]
+                if not all_known[dim]:
+                    drawn = self._draw(outputs + start[:, dim], u[:, i], dim).to(x.dtype)
+                    values[:, dim] = torch.where(fixed[:, dim], values[:, dim], drawn) if any_known[dim] else drawn
+                seen = self._seen(values[:, dim], dim)
         return x
 
     def _draw(self, outputs: Tensor, u: Tensor, dim: int) -> Tensor:

@@ -9,6 +9,8 @@ from torch.nn import functional
 if TYPE_CHECKING:
     from gentool.nn.transformer import Block
 
+FEW = 2**13  # numbers up to which torch's own GELU is the faster one on CPUs
+
 
 class BlockCache:
     """What a block computes at a position, of what it computed at those before.
@@ -39,11 +41,22 @@ class BlockCache:
         keys, values = self.keys.narrow(2, 0, i + 1), self.values.narrow(2, 0, i + 1)
         attended = functional.scaled_dot_product_attention(q.transpose(1, 2), keys, values).view(h.shape)
         bias, weight = self.mix
-        h = torch.addmm(bias, attended, weight).add_(h)
+        h = (h + bias).addmm_(attended, weight)
         bias, weight = self.expand
-        wide = functional.gelu(torch.addmm(bias, torch.layer_norm(h, *self.norm_2), weight))
+        wide = _gelu(torch.addmm(bias, torch.layer_norm(h, *self.norm_2), weight))
         bias, weight = self.contract
-        return torch.addmm(bias, wide, weight).add_(h)
+        return h.add_(bias).addmm_(wide, weight)
+
+
+def _gelu(h: Tensor) -> Tensor:
+    """Return what `functional.gelu` does, without oneDNN where to set up its kernel takes longer than to run it."""
+    if h.numel() > FEW or not torch.backends.mkldnn.enabled:
+        return functional.gelu(h)
+    torch.backends.mkldnn.enabled = False
+    try:
+        return functional.gelu(h)
+    finally:
+        torch.backends.mkldnn.enabled = True
 
 
 def _affine(layer: nn.Linear) -> tuple[Tensor, Tensor]:
