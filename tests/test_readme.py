@@ -99,14 +99,3 @@ def test_a_wrong_command_would_be_found(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert len(problems(f"Type\n```bash\n$ cd here && {line}  # a comment\n```\n", capsys)) == 1
-
-
-def test_links_and_pictures_of_the_documents_exist() -> None:
-    documents = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")]
-    missing = [
-        f"{document.name}: {link}"
-        for document in documents
-        for link in re.findall(r"\]\(([^)#\s]+)[^)]*\)", document.read_text())
-        if "://" not in link and not (document.parent / link).exists()
-    ]
-    assert missing == []
