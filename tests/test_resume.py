@@ -30,6 +30,17 @@ COMMON = [
     "model.latent_dim=2",
     "model.kl_warm_up=0.5",
 ]
+FLOW = [
+    "model=glow",
+    "dataset=digits",
+    "device=cpu",
+    "model.dequantisation=variational",
+    "model.transform.steps=1",
+    "model.transform.network.hidden_channels=4",
+    "trainer.steps=60",
+    "trainer.batch_size=8",
+    "trainer.save_every=5",
+]
 KEYS = ("model", "ema", "optimizers", "schedules", "step", "rng")
 
 
@@ -89,10 +100,10 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run
 
 
-def kill_and_resume(run: Path, kills: int, seed: int) -> None:
+def kill_and_resume(run: Path, kills: int, seed: int, words: list[str] = COMMON) -> None:
     """Kill with SIGKILL at random moments of the training, then let it end."""
     clock = random.Random(seed)
-    process = start(*COMMON, f"out={run}")
+    process = start(*words, f"out={run}")
     while not (run / "checkpoints" / "last.pt").exists():
         assert process.poll() is None, process.communicate()[1]
         time.sleep(0.01)
@@ -120,6 +131,12 @@ def test_killed_twice_and_resumed_is_the_run_left_alone(whole: Path, tmp_path: P
     run = tmp_path / "run"
     kill_and_resume(run, kills=2, seed=0)
     assert_same_run(run, whole)
+
+
+def test_a_flow_that_learns_its_noise_resumes_too(tmp_path: Path) -> None:
+    finish(start(*FLOW, f"out={tmp_path / 'whole'}"))
+    kill_and_resume(tmp_path / "run", kills=1, seed=0, words=FLOW)
+    assert_same_run(tmp_path / "run", tmp_path / "whole")
 
 
 @pytest.mark.slow

@@ -38,6 +38,7 @@ TRAINED = [
     for subject in subjects() + subjects("conditional")
     if subject.steps
 ]
+TRAINED.append(Subject("glow", "grey", 20, ("model.dequantisation=variational",)))
 
 
 @pytest.mark.parametrize("subject", TRAINED, ids=str)

@@ -1,6 +1,7 @@
 """Normalizing flows: noise through an invertible map, so that log p(x) is a sum of two terms."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from math import log
 from typing import Annotated, Literal
 
@@ -12,11 +13,18 @@ from typing_extensions import TypedDict
 from gentool.batch import Batch
 from gentool.errors import UsageError
 from gentool.models.base import GenerativeModel, Loss, Metrics, Minimizer, Pass
+from gentool.nn import coupling_network
 from gentool.probability import priors
-from gentool.probability.dequantise import dequantise, quantise
+from gentool.probability.dequantise import VariationalNoise, dequantise, quantise
 from gentool.probability.transforms import Transform
 from gentool.probability.transforms.actnorm import fit_actnorm
 from gentool.space import DataSpace
+
+Dequantisation = Literal["uniform", "variational"]
+
+_COUPLINGS, _BOUND = 2, 2.0
+_NETWORK = partial(coupling_network, hidden_features=[32], hidden_channels=32, pointwise_layers=1, activation="relu")
+"""Of the noise that is learned: it has to follow log p(x + u) within a level only, so little is enough."""
 
 
 class Sampler(TypedDict):
@@ -32,14 +40,15 @@ class Sampler(TypedDict):
 class Flow(GenerativeModel):
     """p(v) = p(z = f(v)) |det df/dv|, with v the data as reals, and p(z) = N(0, 1) or a mixture of Gaussians.
 
-    Reals are standardised: log p is exact. Integer levels are dequantised by u uniform in [0, 1), log P(x) = log E_u
-    p(x + u): one draw of u gives a bound, more draws rise to it.
+    Reals are standardised: log p is exact. Integer levels are dequantised by u in [0, 1), uniform or of a learned
+    q(u | x): log P(x) = log E_q p(x + u) / q(u | x). One draw of u gives a bound, more draws rise to it.
 
     Args:
         space: the data's facts.
         transform: makes f, from v (batch, *space.shape) to noise (batch, dims): (space, classes) -> Transform.
         prior: p(z): a standard normal, or a mixture of Gaussians that is learned, for data in separate pieces.
         components: Gaussians of a mixture prior.
+        dequantisation: of integer levels, q(u | x): uniform, or variational, learned with the flow.
         alpha: of the logit that integer levels pass; None: none, they are centred to [-1, 1).
         conditional: whether f sees the label.
         sampler: defaults of sampling.
@@ -58,6 +67,7 @@ class Flow(GenerativeModel):
         transform: Callable[..., Transform],
         prior: priors.Name,
         components: PositiveInt,
+        dequantisation: Dequantisation,
         alpha: Annotated[float, Field(gt=0, lt=0.5)] | None,
         conditional: bool,
         sampler: Sampler,
@@ -69,6 +79,11 @@ class Flow(GenerativeModel):
         self.alpha = alpha
         self.transform = transform(space, space.classes if conditional else 0)
         self.prior = priors.prior_for(prior, space.dims, components)
+        self.noise = None
+        if dequantisation == "variational":
+            if space.levels is None:
+                raise UsageError("model.dequantisation=variational needs data of integer levels, and this is of reals")
+            self.noise = VariationalNoise(space.shape, space.levels, _COUPLINGS, _BOUND, _NETWORK)
 
     @property
     def likelihood(self) -> Literal["exact", "bound"]:
@@ -79,7 +94,7 @@ class Flow(GenerativeModel):
         """Initialise what depends on data (ActNorm) on the first batch of the training split."""
         batch = next(data())
         y = batch.y if self.conditional else None
-        fit_actnorm(self.transform, self._enter(batch.x, self._noise(batch.x))[0], y)
+        fit_actnorm(self.transform, self._dequantise(batch.x)[0], y)
 
     def train_step(self, batches: Iterator[Batch], optimizers: Minimizer) -> Metrics:
         """Take one step up the log-likelihood, or its bound."""
@@ -95,11 +110,11 @@ class Flow(GenerativeModel):
     def objective(self, batch: Batch) -> Tensor:
         """Return (batch,) -log p(x) in nats, or a bound by one draw of the dequantising noise."""
         y = batch.y if self.conditional else None
-        return -self._log_density(*self._enter(batch.x, self._noise(batch.x)), y)
+        return -self._log_density(*self._dequantise(batch.x), y)
 
     @torch.no_grad()
     def log_prob(self, x: Tensor, y: Tensor | None = None, *, draws: int = 1) -> Tensor:
-        """Return log p(x); of integer levels log (1/k) sum_i p(x + u_i), k = draws, rising to it.
+        """Return log p(x); of integer levels log (1/k) sum_i p(x + u_i) / q(u_i | x), k = draws.
 
         Args:
             x: (batch, *space.shape), in data space.
@@ -112,7 +127,7 @@ class Flow(GenerativeModel):
         draws = 1 if self.space.levels is None else draws
         total = torch.full((len(x),), -torch.inf, device=x.device)
         for _ in range(draws):
-            total = torch.logaddexp(total, self._any_label(*self._enter(x, self._noise(x)), y))
+            total = torch.logaddexp(total, self._any_label(*self._dequantise(x), y))
         return total - log(draws)
 
     @torch.no_grad()
@@ -166,8 +181,22 @@ class Flow(GenerativeModel):
         z, inner = self.transform.forward_and_log_det(v, y if self.conditional else None)
         return z, inner + log_det
 
-    def _noise(self, x: Tensor) -> Tensor | float:
-        return 0.0 if self.space.levels is None else torch.rand(x.shape, device=x.device)
+    def _dequantise(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what `_enter` does, at a draw of u, less log q(u | x)."""
+        u, log_q = self._noise(x)
+        v, log_det = self._enter(x, u)
+        return v, log_det - log_q
+
+    def _noise(self, x: Tensor) -> tuple[Tensor | float, Tensor | float]:
+        """Draw u of q(u | x), (batch, *space.shape), with log q(u | x), (batch,) nats; zeros for reals."""
+        if self.space.levels is None:
+            return 0.0, 0.0
+        u = torch.rand(x.shape, device=x.device)
+        if self.noise is None:
+            return u, 0.0
+        like = next(self.noise.parameters())
+        found: tuple[Tensor, Tensor] = self.noise(self.space.to_model(x).to(like), u.to(like))
+        return found
 
     def _enter(self, x: Tensor, u: Tensor | float) -> tuple[Tensor, Tensor]:
         """Return data as the reals that the transform sees, and the log-determinant (batch,) of that."""

@@ -34,7 +34,8 @@ def log_det_is_the_jacobians(model: Flow, batch: Batch) -> None:
     with fork(0):
         stated = -model.objective(Batch(batch.x[:n], y, batch.index[:n]))
     with fork(0):
-        u = model._noise(batch.x[:n])
+        u, log_q = model._noise(batch.x[:n])
+        stated = stated + log_q
     for i in range(n):
         label, noise = None if y is None else y[i : i + 1], u if isinstance(u, float) else u[i : i + 1]
 

@@ -1,6 +1,7 @@
 """Every configured flow is held to the laws of flows; and the laws to faults planted in them."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,13 +10,16 @@ import torch
 from gentool.models.flow import Flow
 from gentool.probability import dequantise as levels
 from gentool.probability.transforms import actnorm, coupling, invertible_linear, prior, squeeze
-from tests.laws import flow_laws
-from tests.laws.subjects import TINY, Subject, build, subjects
+from gentool.training.rng import fork
+from tests.laws import flow_laws, laws
+from tests.laws.subjects import TINY, Subject, build, endless, minimizer, subjects
 
 FLOWS = subjects(of=Flow)
+LEARNED = ("model.dequantisation=variational",)
+NOISY = [replace(s, overrides=LEARNED) for s in FLOWS if s.data != "points" and s.steps]
 LABELLED = [subject for subject in subjects("conditional", of=Flow) if subject.steps]
 NAMES = sorted({subject.name for subject in FLOWS})
-each = pytest.mark.parametrize("subject", FLOWS + LABELLED, ids=str)
+each = pytest.mark.parametrize("subject", FLOWS + NOISY + LABELLED, ids=str)
 
 
 @each
@@ -32,15 +36,24 @@ def test_is_invertible(subject, law):
     law(subject.model(), subject.batch(6))
 
 
-@pytest.mark.parametrize("subject", [s for s in FLOWS if s.data != "points"], ids=str)
+@pytest.mark.parametrize("subject", [s for s in FLOWS if s.data != "points"] + NOISY, ids=str)
 def test_draws_average_probabilities(subject):
     flow_laws.draws_average_probabilities(subject.model(), subject.batch(4))
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if "binary" not in TINY[name]["refused"]])
-@pytest.mark.parametrize("steps", [0, 20])
-def test_levels_have_the_mass_of_their_cells(name, steps):
-    flow_laws.levels_have_the_mass_of_their_cells(Subject(name, "states", steps).model())
+@pytest.mark.parametrize(("steps", "overrides"), [(0, ()), (20, ()), (20, LEARNED)])
+def test_levels_have_the_mass_of_their_cells(name, steps, overrides):
+    flow_laws.levels_have_the_mass_of_their_cells(Subject(name, "states", steps, overrides).model())
+
+
+@pytest.mark.parametrize("subject", NOISY, ids=str)
+def test_learned_noise_keeps_the_laws_of_every_model(subject):
+    model = subject.model()
+    laws.looking_changes_nothing(model, subject.batch())
+    laws.examples_do_not_see_each_other(model, subject.batch(), subject.batch(seed=2000))
+    with fork(0):
+        laws.every_parameter_learns(model, endless(subject.data), lambda kind: minimizer(subject.name, model, 10, kind))
 
 
 @pytest.mark.parametrize("subject", [s for s in FLOWS if not s.steps], ids=str)
@@ -61,6 +74,7 @@ def test_labels(subject):
 
 
 GREY, POINTS = Subject("glow", "grey", 20), Subject("realnvp", "points", 20)
+LEARNING = Subject("glow", "states", 20, LEARNED)
 STATES, CLASSES = Subject("glow", "states", 20), Subject("glow", "grey", 20, ("model.conditional=true",))
 
 
@@ -174,7 +188,8 @@ FAULTS: list[tuple[Callable[[Subject], None], Subject, Any, str, Callable[..., A
     (mass, STATES, Flow, "_leave", too_near),
     (averaged, GREY, Flow, "log_prob", lambda old: lambda self, x, y=None, draws=1: old(self, x, y)),
     (averaged, GREY, Flow, "log_prob", mean_of_logs),
-    (averaged, GREY, Flow, "_noise", lambda old: lambda self, x: 0.5),
+    (averaged, GREY, Flow, "_noise", lambda old: lambda self, x: (0.5, 0.0)),
+    (mass, LEARNING, levels.VariationalNoise, "forward", no_constant),
     (fitted, GREY, actnorm.ActNorm, "_fit", refits),
     (fitted, GREY, actnorm.ActNorm, "_fit", lambda old: lambda self, x: old(self, 2 * x)),
     (fitted, GREY, actnorm.ActNorm, "_fit", lambda old: lambda self, x: None),

@@ -32,11 +32,11 @@ STACKS = {
 }
 
 
-def flow(where, stack="glow", conditional=False, prior="normal"):
+def flow(where, stack="glow", conditional=False, prior="normal", dequantisation="uniform"):
     with fork(0):
         model = Flow(
-            where, transform=STACKS[stack], prior=prior, components=3, alpha=None, conditional=conditional,
-            sampler={"temperature": 1.0},
+            where, transform=STACKS[stack], prior=prior, components=3, dequantisation=dequantisation, alpha=None,
+            conditional=conditional, sampler={"temperature": 1.0},
         )  # fmt: skip
         for parameter in model.parameters():  # away from where every coupling is the identity
             parameter.data.add_(0.1 * torch.randn_like(parameter))
@@ -61,6 +61,11 @@ def test_refuses_text_and_labels_that_are_not_there():
         flow(space((5,), levels=3, classes=0, vocabulary=("a", "b", "c")))
     with pytest.raises(UsageError, match="classes"):
         flow(space((2,), classes=0), conditional=True)
+
+
+def test_refuses_to_learn_noise_for_reals():
+    with pytest.raises(UsageError, match=r"^model.dequantisation=variational needs data of integer levels.*$"):
+        flow(space((2,), classes=0), dequantisation="variational")
 
 
 def test_one_dimension_is_a_gaussian():
