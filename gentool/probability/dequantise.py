@@ -13,7 +13,7 @@ from gentool.probability.transforms.coupling import AffineCouplings, MakeNetwork
 from gentool.probability.transforms.squeeze import Squeeze, halvings, squeezed
 
 TINY = 1e-6
-"""How near to 0 and 1 a logit is taken on the way back; beyond, a float has no more digits."""
+"""How near to 0 and 1 a logit is taken of noise and on the way back; beyond, a float has no more digits."""
 
 
 def dequantise(x: Tensor, u: Tensor | float, levels: int, alpha: float | None) -> tuple[Tensor, Tensor]:
@@ -65,7 +65,7 @@ class VariationalNoise(nn.Module):
     Args:
         shape: of one x.
         levels: how many there are.
-        couplings: how many follow the first; there is no other half of a single dimension.
+        couplings: how many follow the first; none where a single dimension has no other half.
         bound: largest |log scale| of a coupling, > 0.
         network: of each coupling; see `AffineCouplings`.
 
@@ -84,8 +84,9 @@ class VariationalNoise(nn.Module):
             return Beside(network((seen[0] + self.channels, *sides), outputs, classes))
 
         self.by_x = AffineCouplings((2 * self.channels, *sides), 1, 0, bound, network)
-        shape, count = (self.channels, *sides), couplings if self.channels > 1 else 0
-        self.by_halves = AffineCouplings(shape, count, 0, bound, given) if count else None
+        self.by_halves = None
+        if self.channels > 1:
+            self.by_halves = AffineCouplings((self.channels, *sides), couplings, 0, bound, given)
 
     def forward(self, x: Tensor, e: Tensor) -> tuple[Tensor, Tensor]:
         """Move uniform noise.
@@ -95,7 +96,7 @@ class VariationalNoise(nn.Module):
             e: (batch, *shape) uniform in [0, 1).
 
         Returns:
-            u (batch, *shape), so far below 1 that x + u rounds to less than x + 1; and log q(u | x) (batch,) nats.
+            u (batch, *shape), so far below 1 that x + u never rounds to x + 1; and log q(u | x) (batch,) nats.
         """
         x, start = self.fold.forward_and_log_det(x)[0], self.fold.forward_and_log_det(e.logit(TINY))[0]
         both, total = self.by_x.forward_and_log_det(torch.cat([x, start], 1))
