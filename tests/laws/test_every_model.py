@@ -15,9 +15,9 @@ def test_has_small_sizes(name):
     assert name in TINY, f"configs/model/{name}.yaml needs tests/tiny/{name}.yaml"
 
 
-@pytest.mark.parametrize(("name", "data"), [(m, d) for m in MODELS for d in TINY.get(m, {}).get("refused", [])])
+@pytest.mark.parametrize(("name", "data"), [(m, d) for m in MODELS for d in TINY.get(m, {}).get("refused", {})])
 def test_refuses_data_that_does_not_fit(name, data):
-    with pytest.raises(UsageError):
+    with pytest.raises(UsageError, match=TINY[name]["refused"][data]):
         build(name, data)
 
 

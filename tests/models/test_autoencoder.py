@@ -232,6 +232,17 @@ def test_mixtures_are_found_for_each_class():
         assert (draws[2::3, 0].abs() > 3).any() and (draws[2::3, 1].abs() > 3).any()
 
 
+def test_a_class_of_one_code_takes_those_of_all():
+    """Its own would have no spread."""
+    density = CodeDensity(2, 1, 2)
+    with fork(0):
+        z = torch.randn(20, 2)
+        density.fit(z, torch.arange(20) // 19)
+    torch.testing.assert_close(density.means[1], density.means[0], atol=0.2, rtol=0)
+    torch.testing.assert_close(density.means[1, 0], z.mean(0))
+    torch.testing.assert_close(density.covariances[1, 0], z.T.cov(correction=0), atol=1e-4, rtol=0)
+
+
 def test_few_codes_are_enough_and_training_that_goes_on_starts_moments_afresh():
     density = CodeDensity(4, 5, 1)
     with fork(0):

@@ -14,6 +14,7 @@ from gentool.nn.mlp import MLP
 from gentool.probability.transforms import Transform, coupling, glow, realnvp
 from gentool.probability.transforms.actnorm import ActNorm
 from gentool.probability.transforms.coupling import AffineCouplings
+from gentool.probability.transforms.glow import SplitPrior
 from gentool.probability.transforms.invertible_linear import InvertibleLinear
 from gentool.probability.transforms.prior import LearnedPrior
 from gentool.probability.transforms.squeeze import MultiScale, Squeeze
@@ -32,14 +33,14 @@ STACKS = {
 }
 
 
-def flow(where, stack="glow", conditional=False, prior="normal", dequantisation="uniform"):
+def flow(where, stack="glow", conditional=False, prior="normal", dequantisation="uniform", away=0.1):
     with fork(0):
         model = Flow(
             where, transform=STACKS[stack], prior=prior, components=3, dequantisation=dequantisation, alpha=None,
             conditional=conditional, sampler={"temperature": 1.0},
         )  # fmt: skip
         for parameter in model.parameters():  # away from where every coupling is the identity
-            parameter.data.add_(0.1 * torch.randn_like(parameter))
+            parameter.data.add_(away * torch.randn_like(parameter))
     return model
 
 
@@ -196,6 +197,52 @@ def test_labels_decide_the_digit(tmp_path, monkeypatch):
         x, y = torch.from_numpy(found["x"]), torch.from_numpy(found["y"])
     assert accuracy(x, y) > 0.9
     assert accuracy(x, (y + 1) % 10) < 0.05
+
+
+def what_leaves_is_gaussian_given_what_stays() -> None:
+    """log p(leaving | staying) = log N(noise; 0, 1) + log det: its mean and scale are the convolution's of what stays."""
+    stack = flow(space((1, 8, 8), levels=4, classes=0)).transform
+    steps, split = stack.stages[0].transforms
+    with fork(1), torch.no_grad():
+        x = torch.randn(5, 1, 8, 8)
+        h, before = steps.forward_and_log_det(x)
+        stays, leaves = h.chunk(2, 1)
+        shift, raw = split.networks[0].conv(stays).chunk(2, 1)
+        sigma = (-split.bound * raw.tanh()).exp()
+        noise, after = stack.forward_and_log_det(x)[0][:, :32], stack.stages[0].forward_and_log_det(x)[1]
+    normal = torch.distributions.Normal
+    expected = normal(-shift * sigma, sigma).log_prob(leaves).flatten(1).sum(1)
+    torch.testing.assert_close(normal(0.0, 1.0).log_prob(noise).sum(1) + after - before, expected)
+
+
+def test_what_leaves_early_is_gaussian_given_what_stays():
+    what_leaves_is_gaussian_given_what_stays()
+
+
+def _blind(old):
+    return lambda self, x, y=None: old(self, 0 * x, y)
+
+
+def _swapped(old):
+    return lambda self, x, y=None: old(self, x, y).roll(2, 1)  # the mean for the scale
+
+
+@pytest.mark.parametrize("fault", [_blind, _swapped])
+def test_a_split_prior_of_something_else_is_caught(fault, monkeypatch):
+    monkeypatch.setattr(SplitPrior, "forward", fault(SplitPrior.forward))
+    with pytest.raises(AssertionError):
+        what_leaves_is_gaussian_given_what_stays()
+
+
+def test_labels_move_the_prior_of_the_last_scale():
+    """Before training the couplings see no label yet: all that it moves is the noise that leaves last."""
+    model = flow(space((1, 8, 8), levels=4, classes=3), conditional=True, away=0.0)
+    (prior,) = (module for module in model.modules() if isinstance(module, LearnedPrior))
+    torch.nn.init.normal_(prior.mu)
+    x = torch.zeros(1, 1, 8, 8, dtype=torch.uint8)
+    one, other = (model.encode(x, torch.tensor([label]))[0] for label in (0, 2))
+    assert torch.equal(one[:-16], other[:-16])
+    torch.testing.assert_close((one - other)[-16:], (prior.mu[2] - prior.mu[0]).flatten())
 
 
 def test_multiscale_lets_half_of_the_channels_go():

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from gentool.probability import codebook as module
 from gentool.probability.codebook import Codebook, perplexity
 from gentool.training.rng import fork
 
@@ -35,7 +36,7 @@ def test_nearest_is_the_nearest():
     assert torch.equal(book.embed(by_hand), book.vectors[by_hand])
 
 
-def test_codes_are_running_means_of_what_is_assigned_to_them():
+def codes_are_running_means() -> None:
     """e_k = sum_t g^(T-t) sum z / sum_t g^(T-t) n over the batches t in which the code k was nearest."""
     book = codebook(decay=0.9)
     counts, sums = torch.zeros(4, dtype=torch.float64), torch.zeros(4, 2, dtype=torch.float64)
@@ -48,6 +49,10 @@ def test_codes_are_running_means_of_what_is_assigned_to_them():
         book.follow(z, codes, lambda t: t)
     torch.testing.assert_close(book.counts.double(), counts, rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(book.vectors.double(), sums / counts[:, None], rtol=1e-5, atol=1e-5)
+
+
+def test_codes_are_running_means_of_what_is_assigned_to_them():
+    codes_are_running_means()
 
 
 def test_a_code_that_is_never_used_stays_where_it_was():
@@ -74,7 +79,8 @@ def test_the_first_batch_places_every_code_it_does_not_use():
         assert (z == book.vectors[k]).all(1).any(), "a revived code is a feature of the batch"
 
 
-def test_a_dead_code_moves_to_a_feature_of_the_batch_and_is_used_again():
+def a_dead_code_comes_back() -> None:
+    """It moves to a feature of the batch after as many steps as its share takes to fall to `revive`, and is given time."""
     book = codebook(4, decay=0.9, revive=0.1)
     z = blobs(400, 0)
     book.vectors.copy_(torch.stack([z[i::4].mean(0) for i in range(4)]))
@@ -88,6 +94,53 @@ def test_a_dead_code_moves_to_a_feature_of_the_batch_and_is_used_again():
     assert 2 in book.nearest(z)
     assert book.counts[2] == pytest.approx(100, rel=1e-3), "it is given time"
     torch.testing.assert_close(book.sums[2], book.vectors[2] * book.counts[2])
+
+
+def test_a_dead_code_moves_to_a_feature_of_the_batch_and_is_used_again():
+    a_dead_code_comes_back()
+
+
+def _decay(change):
+    def plant(monkeypatch):
+        init = Codebook.__init__
+        monkeypatch.setattr(
+            Codebook, "__init__", lambda self, k, d, decay, revive: init(self, k, d, change(decay), revive)
+        )
+
+    return plant
+
+
+def _follow(change):
+    def plant(monkeypatch):
+        follow = Codebook.follow
+        monkeypatch.setattr(
+            Codebook, "follow", lambda self, z, codes, total: change(self, follow(self, z, codes, total))
+        )
+
+    return plant
+
+
+def moves_beside(book, revived):
+    book.vectors += 0.01 * revived
+    return revived
+
+
+FAULTS = [
+    (codes_are_running_means, _decay(lambda g: 1 - g)),
+    (codes_are_running_means, _decay(lambda g: 0.0)),  # k-means of the last batch
+    (codes_are_running_means, _follow(lambda book, revived: book.vectors.mul_(0.99))),
+    (a_dead_code_comes_back, _decay(lambda g: g**2)),
+    (a_dead_code_comes_back, lambda monkeypatch: monkeypatch.setattr(module, "REBORN", 0.0)),
+    (a_dead_code_comes_back, _follow(moves_beside)),
+    (a_dead_code_comes_back, _follow(lambda book, revived: book.sums.zero_()[0, 0] + revived)),
+]
+
+
+@pytest.mark.parametrize(("law", "fault"), FAULTS)
+def test_laws_catch_their_faults(law, fault, monkeypatch):
+    fault(monkeypatch)
+    with pytest.raises(AssertionError):
+        law()
 
 
 def test_reviving_is_the_same_under_the_same_seed():
@@ -126,6 +179,16 @@ def test_statistics_are_summed_over_processes():
     half.follow(z[:32], half.nearest(z[:32]), lambda t: t + theirs.pop(0))
     torch.testing.assert_close(half.vectors, whole.vectors)
     torch.testing.assert_close(half.counts, whole.counts)
+
+
+def test_the_first_process_alone_says_where_dead_codes_go(monkeypatch):
+    """What another drew is nothing to the sum, or the dead would move to the sum of two features."""
+    monkeypatch.setattr(module, "_is_first", lambda: False)
+    book, z = codebook(revive=0.05), blobs(64, 0)
+    book.vectors += 1000.0  # all is nearest to one
+    of_the_first = [torch.zeros(4, 2), torch.zeros(4), torch.full((4, 2), 7.0)]
+    assert book.follow(z, book.nearest(z), lambda t: t + of_the_first.pop(0)) == 3
+    assert (book.vectors == 7.0).all(1).sum() == 3
 
 
 def test_the_state_is_all_there_is():
