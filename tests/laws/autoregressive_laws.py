@@ -71,6 +71,24 @@ def cached_equals_naive(model: Autoregressive, batch: Batch) -> None:
             seen = model._seen(naive.flatten(1)[:, dim], dim)
 
 
+def completion_needs_no_caches(model: Autoregressive, batch: Batch) -> None:
+    """Where the first half in the order is known (an image's top, a prompt), the rest is drawn alike without caches."""
+    model.double()
+    known = torch.zeros(model.space.dims, dtype=torch.bool)
+    known[order_of(model)[: model.space.dims // 2]] = True
+    known = known.view(model.space.shape).expand(batch.x.shape)
+    drawn = []
+    for cached in (True, False):
+        with fork(3):
+            drawn.append(model.complete(batch.x, known, labels(model, batch), cached=cached))
+    same(drawn[0][known], batch.x[known], "what is known was changed")
+    assert not torch.equal(drawn[0], batch.x), "nothing was drawn"
+    if model.space.levels is None:
+        torch.testing.assert_close(drawn[0], drawn[1], rtol=0, atol=1e-6)
+    else:
+        same(drawn[0], drawn[1], "caches complete otherwise")
+
+
 def completion_keeps_what_is_known(model: Autoregressive, batch: Batch) -> None:
     """What is given comes back bit for bit, and what stands where nothing is known has no effect."""
     known = torch.arange(model.space.dims).view(model.space.shape) % 3 == 0

@@ -1,7 +1,8 @@
 """The laws: each takes what it is held against and raises AssertionError where it is broken."""
 
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from math import log
 from typing import Any
 
 import torch
@@ -36,6 +37,26 @@ def samples_lie_in_the_space(model: GenerativeModel) -> None:
             model.space.check(x)
         except ValueError as error:
             raise AssertionError(error) from error
+
+
+def bits_are_nats(model: GenerativeModel, batch: Batch, metrics: Mapping[str, Tensor]) -> None:
+    """What training and validation call bits_per_dim is their nats / (dims log 2); nats_per_token is nats / dims.
+
+    Args:
+        model: what a training step was taken of.
+        batch: the whole of a split.
+        metrics: of the step.
+    """
+    with fork(0):
+        report = model.eval().report(lambda: iter([batch]))
+    nats = -report["elbo"] if "elbo" in report else None
+    for name, each in (("bits_per_dim", log(2)), ("nats_per_token", 1.0)):
+        for key in [key for key in metrics if key.endswith(f"/{name}")]:
+            loss = metrics[key.replace(name, "loss")]
+            torch.testing.assert_close(metrics[key], loss / (model.space.dims * each), rtol=1e-5, atol=1e-6)
+        if name in report:
+            found = model.objective(batch).mean() if nats is None else nats
+            torch.testing.assert_close(report[name], found / (model.space.dims * each), rtol=1e-5, atol=1e-6)
 
 
 def pictures_lie_in_the_space(model: GenerativeModel) -> None:

@@ -4,11 +4,16 @@ from dataclasses import replace
 
 import pytest
 import torch
+from hydra.utils import instantiate
 
+from gentool.batch import Batch
 from gentool.errors import UsageError
 from gentool.models.autoregressive import Autoregressive, Cached
+from gentool.training.rng import fork
 from tests.laws import autoregressive_laws as laws
-from tests.laws.subjects import SPACES, TINY, Subject, subjects
+from tests.laws import exact_laws
+from tests.laws.subjects import SPACES, TINY, Subject, composed, subjects
+from tests.spaces import space
 
 SMALL = ("states", "words", "points")  # where every completion can be looked at
 PIXELS = Subject("pixelcnn", "binary", 20)
@@ -43,6 +48,66 @@ def test_cached_sampling_equals_naive_sampling(subject):
     if not isinstance(model.network.body, Cached):
         pytest.skip("has no caches")
     laws.cached_equals_naive(model, subject.batch(3))
+
+
+LEVELS = ("model.likelihood=categorical",)
+NAMES = ("model.likelihood=categorical", "model.network.embedding=3", "model.conditional=true")
+DEEP = ("model.network.layers=2", "model.conditional=true")
+MORE = [
+    Subject("pixelcnn", "grey", 20, LEVELS),
+    Subject("pixelcnn", "grey", 20, NAMES),
+    Subject("transformer", "colour", 3, ("model.likelihood=categorical", *DEEP)),
+    Subject("transformer", "words", 20, DEEP),
+    Subject("char_rnn", "words", 20, (*DEEP, "model.network.kind=lstm")),
+    Subject("char_rnn", "grey", 20, (*DEEP, "model.network.kind=gru")),
+]  # what tests/tiny leaves out: ordered levels and levels as names, colours in turn, more than a layer, labels of each
+
+
+@pytest.mark.parametrize("subject", MORE, ids=str)
+def test_caches_of_other_kinds_equal_naive_sampling(subject):
+    laws.cached_equals_naive(subject.model(), subject.batch(2))
+
+
+HALVES = [replace(PIXELS, overrides=("model.conditional=true",)), *MORE[1:2], *MORE[3:]]
+
+
+@pytest.mark.parametrize("subject", HALVES, ids=str)
+def test_completion_needs_no_caches(subject):
+    laws.completion_needs_no_caches(subject.model(), subject.batch(3))
+
+
+def units_are_each_dimensions_own(name):
+    """What is drawn, and what a body sees of a value, are in the units of the value's own dimension."""
+
+    def built(*scales):
+        where = replace(space((len(scales),)), loc=-10 * torch.tensor(scales), scale=torch.tensor(scales))
+        with fork(0):
+            return instantiate(composed(name).model, _convert_="all")(where).eval()
+
+    exact_laws.integrates_to_one(built(2.0, 0.1))
+    three = built(2.0, 0.1, 1.0)
+    laws.cached_equals_naive(three, Batch(three.space.to_data(torch.ones(2, 3)), None, torch.arange(2)))
+
+
+@pytest.mark.parametrize("name", ["made", "transformer", "char_rnn"])
+def test_units_are_each_dimensions_own(name):
+    units_are_each_dimensions_own(name)
+
+
+def draws_in_the_firsts(old):
+    return lambda self, outputs, u, dim: old(self, outputs, u, 0)
+
+
+def sees_in_the_firsts(old):
+    return lambda self, x, dim=None: old(self, x, None if dim is None else 0)
+
+
+@pytest.mark.parametrize("fault", [("_draw", draws_in_the_firsts), ("_seen", sees_in_the_firsts)])
+def test_units_of_another_dimension_are_caught(fault, monkeypatch):
+    name, wrong = fault
+    monkeypatch.setattr(Autoregressive, name, wrong(getattr(Autoregressive, name)))
+    with pytest.raises(AssertionError):
+        units_are_each_dimensions_own("transformer")
 
 
 @trained
@@ -100,6 +165,13 @@ def test_a_stale_cache_is_caught(fault):
     fault(model)
     with pytest.raises(AssertionError):
         laws.cached_equals_naive(model, PIXELS.batch(3))
+
+
+def test_a_stale_cache_is_caught_by_completion():
+    model = PIXELS.model()
+    ignores_what_is_drawn(model)
+    with pytest.raises(AssertionError, match="complete otherwise"):
+        laws.completion_needs_no_caches(model, PIXELS.batch(3))
 
 
 def draws_what_is_known(model):

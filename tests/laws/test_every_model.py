@@ -5,7 +5,7 @@ import pytest
 from gentool.errors import UsageError
 from gentool.training.rng import fork
 from tests.laws import laws
-from tests.laws.subjects import MODELS, TINY, build, endless, examples, minimizer, subjects, train
+from tests.laws.subjects import MODELS, SPACES, TINY, build, endless, examples, minimizer, subjects, train
 
 every = pytest.mark.parametrize("subject", subjects(), ids=str)
 
@@ -50,6 +50,16 @@ def test_training(subject, law):
     model = subject.model()
     with fork(0):
         law(model, endless(subject.data), lambda kind: minimizer(subject.name, model, 10, kind))
+
+
+@pytest.mark.parametrize(
+    "subject", [s for s in subjects(having="log_prob") if s.steps and SPACES[s.data].levels], ids=str
+)
+def test_bits_are_nats(subject):
+    model = subject.model()
+    with fork(0):
+        metrics = model.train().train_step(endless(subject.data), minimizer(subject.name, model, 10))
+    laws.bits_are_nats(model, subject.batch(), metrics)
 
 
 @every

@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 import torch
+from torch.nn.functional import linear
 
 from gentool.models.flow import Flow
+from gentool.nn import masked
 from gentool.probability import dequantise as levels
 from gentool.probability.transforms import actnorm, coupling, invertible_linear, prior, squeeze
 from gentool.training.rng import fork
@@ -75,6 +77,7 @@ def test_labels(subject):
 
 GREY, POINTS = Subject("glow", "grey", 20), Subject("realnvp", "points", 20)
 LEARNING = Subject("glow", "states", 20, LEARNED)
+MASKED = Subject("maf", "points", 20)
 STATES, CLASSES = Subject("glow", "states", 20), Subject("glow", "grey", 20, ("model.conditional=true",))
 
 
@@ -174,6 +177,10 @@ def mean_of_logs(old: Callable[..., Any]) -> Callable[..., Any]:
     return lambda self, x, y=None, draws=1: torch.stack([old(self, x, y) for _ in range(draws)]).mean(0)
 
 
+def unmasked(old: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda self, x, mask, blocks, label: linear(x, self.weight, self.bias)
+
+
 FAULTS: list[tuple[Callable[[Subject], None], Subject, Any, str, Callable[..., Any]]] = [
     (jacobian, POINTS, coupling.AffineCouplings, "forward_and_log_det", negated),
     (jacobian, POINTS, actnorm.ActNorm, "forward_and_log_det", negated),
@@ -185,6 +192,8 @@ FAULTS: list[tuple[Callable[[Subject], None], Subject, Any, str, Callable[..., A
     (inverse, GREY, coupling.AffineCouplings, "inverse_and_log_det", negated),
     (round_trip, GREY, actnorm.ActNorm, "inverse_and_log_det", lambda old: lambda self, x, y=None: old(self, 1.01 * x)),
     (round_trip, GREY, squeeze.Squeeze, "inverse_and_log_det", reversed_channels),
+    (jacobian, MASKED, masked.MaskedLinear, "forward", unmasked),
+    (round_trip, MASKED, masked.MaskedLinear, "forward", unmasked),
     (mass, STATES, Flow, "_leave", too_near),
     (averaged, GREY, Flow, "log_prob", lambda old: lambda self, x, y=None, draws=1: old(self, x, y)),
     (averaged, GREY, Flow, "log_prob", mean_of_logs),

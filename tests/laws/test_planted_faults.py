@@ -87,6 +87,10 @@ def _flips_the_kl(m, weights):
     return flipped
 
 
+def _counts_levels_in_nats(m, report):
+    return lambda data: {**report(data), "bits_per_dim": -report(data)["elbo"] / m.space.dims}
+
+
 def _stop_one_parameter(m):
     next(m.decoder.parameters()).register_hook(torch.zeros_like)
 
@@ -114,10 +118,13 @@ def rebuilt(model: Any) -> None:
 
 
 ONES = torch.ones(2) / 2
+WRONG = {"model/loss": torch.tensor(20.0), "model/bits_per_dim": torch.tensor(1.0)}  # of 20 dimensions: log 2 forgotten
 CASES: list[tuple[Callable[[Any], None], Fault]] = [
     (laws.samples_lie_in_the_space, replaces("sample", lambda m, old: lambda n: old(n).float())),
     (laws.samples_lie_in_the_space, replaces("sample", lambda m, old: lambda n: old(n + 1))),
     (laws.samples_lie_in_the_space, replaces("sample", lambda m, old: lambda n: old(n) + 2)),
+    (lambda m: laws.bits_are_nats(m, BATCH, {}), replaces("report", _counts_levels_in_nats)),
+    (lambda m: laws.bits_are_nats(m, BATCH, WRONG), lambda m: None),
     (laws.pictures_lie_in_the_space, replaces("picture", lambda m, old: lambda n: 2 * old(n) - 1)),
     (laws.pictures_lie_in_the_space, replaces("picture", lambda m, old: lambda n: old(n) / 0)),
     (laws.same_seed_same_sample, replaces("sample", _own_noise)),

@@ -200,7 +200,7 @@ def test_labels_decide_the_digit(tmp_path, monkeypatch):
 
 
 def what_leaves_is_gaussian_given_what_stays() -> None:
-    """log p(leaving | staying) = log N(noise; 0, 1) + log det: its mean and scale are the convolution's of what stays."""
+    """log p(leaving | staying) = log N(noise; 0, 1) + log det, mean and scale by the convolution of what stays."""
     stack = flow(space((1, 8, 8), levels=4, classes=0)).transform
     steps, split = stack.stages[0].transforms
     with fork(1), torch.no_grad():

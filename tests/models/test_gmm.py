@@ -59,8 +59,8 @@ def started(model, batch: Batch):
     return model
 
 
-@pytest.mark.parametrize("covariance", ["full", "diagonal"])
-def test_equals_scikit_learn_from_the_same_start(covariance):
+def equals_scikit_learn(covariance: str) -> None:
+    """Fifteen steps from the same start end in the same mixture."""
     from sklearn.mixture import GaussianMixture
 
     model = built(space((2,)), covariance=covariance).double()
@@ -86,6 +86,36 @@ def test_equals_scikit_learn_from_the_same_start(covariance):
     torch.testing.assert_close(ours, torch.from_numpy(theirs.covariances_), atol=1e-6, rtol=0)
     log_prob = model.log_prob(X.double())
     torch.testing.assert_close(log_prob, torch.from_numpy(theirs.score_samples(X.double().numpy())), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("covariance", ["full", "diagonal"])
+def test_equals_scikit_learn_from_the_same_start(covariance):
+    equals_scikit_learn(covariance)
+
+
+def unweighted(old):
+    return lambda x, mixture, noise: old(x, mixture, noise) - mixture.weights.log()
+
+
+def unbiased(old):
+    def wrong(x, r, **options):
+        counts, means, covariances = old(x, r, **options)
+        return counts, means, covariances * (len(x) / (len(x) - 1))
+
+    return wrong
+
+
+def keeps_the_weights(old):
+    return lambda mixture, *moments: old(mixture, *moments)._replace(weights=mixture.weights)
+
+
+@pytest.mark.parametrize(
+    ("name", "fault"), [("log_joint", unweighted), ("m_step", unbiased), ("blend", keeps_the_weights)]
+)
+def test_another_em_than_scikit_learns_is_caught(name, fault, monkeypatch):
+    monkeypatch.setattr(mixtures, name, fault(getattr(mixtures, name)))
+    with pytest.raises(AssertionError):
+        equals_scikit_learn("full")
 
 
 def em_never_lowers_the_likelihood(model, batch: Batch, n: int = 12) -> None:
@@ -242,12 +272,47 @@ def test_what_cannot_be_fitted_is_refused():
         built(space((2,)), conditional=True)
 
 
-def test_k_means_finds_clusters_that_lie_apart():
+def k_means_finds_clusters_that_lie_apart() -> None:
     x, part = toys.ring(modes=8, radius=1.0, sigma=0.01).draw(800, torch.Generator().manual_seed(0))
     for seed in range(5):
         with fork(seed):
             r = mixtures.k_means(x, 8)
         assert len({tuple(pair) for pair in torch.stack([r.argmax(1), part], 1).tolist()}) == 8
+
+
+def starts_as_near_as_scikit_learns() -> None:
+    """Before any round, greedy k-means++ leaves as much spread as theirs: 7.0 of a square; drawn plainly it is 7.9."""
+    from sklearn.cluster import kmeans_plusplus
+
+    x = torch.rand(300, 2, generator=torch.Generator().manual_seed(0)).double()
+    spreads = torch.zeros(2)
+    for seed in range(30):
+        with fork(seed):
+            ours = mixtures.k_means(x, 8)
+        centres = torch.from_numpy(kmeans_plusplus(x.numpy(), 8, random_state=seed)[0])
+        theirs = torch.nn.functional.one_hot(torch.cdist(x, centres).argmin(1), 8).double()
+        spreads += torch.stack([(x - r @ (r.T @ x / r.sum(0)[:, None])).square().sum() for r in (ours, theirs)])
+    assert abs(spreads[0] / spreads[1] - 1) < 0.06
+
+
+def test_k_means_finds_clusters_that_lie_apart(monkeypatch):
+    k_means_finds_clusters_that_lie_apart()
+    monkeypatch.setattr(mixtures, "LLOYD", 0)
+    starts_as_near_as_scikit_learns()
+
+
+@pytest.mark.parametrize(
+    ("law", "fault"),
+    [
+        (k_means_finds_clusters_that_lie_apart, lambda sums, drawn: torch.randint(len(sums), drawn.shape)),  # anywhere
+        (starts_as_near_as_scikit_learns, lambda sums, drawn: torch.bucketize(drawn[:1], sums)),  # the first one drawn
+    ],
+)
+def test_a_start_drawn_otherwise_is_caught(law, fault, monkeypatch):
+    monkeypatch.setattr(mixtures, "LLOYD", 0)
+    monkeypatch.setattr(torch, "searchsorted", fault)
+    with pytest.raises(AssertionError):
+        law()
 
 
 def test_examples_all_alike_do_not_break_it():

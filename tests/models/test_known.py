@@ -8,13 +8,16 @@ import torch
 from gentool.errors import Unavailable, UsageError
 from gentool.models.base import Refines
 from gentool.models.known import Known
-from gentool.probability import toys
+from gentool.probability import mcmc, toys
 from gentool.training.rng import fork
 from tests.spaces import space
 
 METHODS = ("exact", "inverse_cdf", "metropolis", "langevin", "hmc")
 LINE = toys.mixture(weights=[0.3, 0.7], means=[[-1.0], [1.0]], sigmas=[0.6, 0.4])
 PLANE = toys.mixture(weights=[0.7, 0.3], means=[[0.0, 0.0], [1.0, 0.8]], sigmas=[0.7, 0.4])
+
+
+QUANTILE = type(PLANE).quantile
 
 
 def built(density, method="exact", **sampler):
@@ -52,13 +55,46 @@ def test_chains_that_are_too_short_do_not(method, sampler):
         kolmogorov(drawn(built(LINE, method, **sampler), 4000), 4000)
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_draws_in_the_plane_have_the_densitys_moments(method):
+@pytest.mark.parametrize("method", ["metropolis", "langevin", "hmc"])
+def test_chains_of_another_density_are_caught(method, monkeypatch):
+    """Every proposal taken; or those taken by half of the log ratio, which is another temperature."""
+    choose = mcmc._choose
+    for fault in (
+        lambda state, proposal, ratio: choose(state, proposal, ratio + torch.inf),
+        lambda state, proposal, ratio: choose(state, proposal, ratio / 2),
+    ):
+        monkeypatch.setattr(mcmc, "_choose", fault)
+        with pytest.raises(AssertionError):
+            kolmogorov(drawn(built(LINE, method, step_size=0.9, burn_in=0), 4000), 4000)
+
+
+def has_the_densitys_moments(method):
     x = drawn(built(PLANE, method), 2000)
     other = PLANE.sample(200_000, torch.Generator().manual_seed(1)).double()
     torch.testing.assert_close(x.mean(0), other.mean(0), atol=0.08, rtol=0)
     torch.testing.assert_close(x.T.cov(), other.T.cov(), atol=0.08, rtol=0)
     assert abs(PLANE.log_prob(x).mean() + PLANE.entropy()) < 0.1
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_draws_in_the_plane_have_the_densitys_moments(method):
+    has_the_densitys_moments(method)
+
+
+def _marginal(self, u):
+    lines = [type(self)(self.weights, means[:, None], self.sigmas) for means in self.means.T]
+    return torch.cat([QUANTILE(line, column[:, None]) for line, column in zip(lines, u.T, strict=True)], 1)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [_marginal, lambda self, u: QUANTILE(self, u[:, :1].expand_as(u)), lambda self, u: QUANTILE(self, u.square())],
+    ids=["each dimension by itself", "one number for both", "numbers that are not uniform"],
+)
+def test_a_wrong_inverse_cdf_is_caught(fault, monkeypatch):
+    monkeypatch.setattr(type(PLANE), "quantile", fault)
+    with pytest.raises(AssertionError):
+        has_the_densitys_moments("inverse_cdf")
 
 
 def test_quantiles_invert_the_cdf():

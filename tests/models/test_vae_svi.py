@@ -5,9 +5,11 @@ import torch
 
 from gentool.batch import Batch
 from gentool.models.vae import VAE
+from gentool.probability import per_example
 from gentool.probability.per_example import PerExample
 from gentool.probability.posterior import Posterior
 from gentool.training.rng import fork
+from tests.laws.laws import Listener
 from tests.laws.linear_gaussian import linear_gaussian
 from tests.laws.subjects import Subject, build, endless, examples, minimizer, train
 
@@ -22,7 +24,7 @@ def tabled() -> tuple[VAE, torch.distributions.MultivariateNormal]:
     return model, exact
 
 
-def test_a_new_example_ends_at_the_exact_posterior():
+def a_new_example_ends_at_the_exact_posterior() -> None:
     """Its dimensions are independent, so the Gaussian of best ELBO is p(z | x) itself, and the ELBO log p(x)."""
     amortised, exact = linear_gaussian()
     model, _ = tabled()
@@ -34,7 +36,7 @@ def test_a_new_example_ends_at_the_exact_posterior():
     torch.testing.assert_close(model.log_prob(x, draws=20), exact.log_prob(x), atol=2e-3, rtol=0)
 
 
-def test_rows_reach_the_exact_posterior_and_others_stay():
+def rows_reach_the_exact_posterior_and_others_stay() -> None:
     model, exact = tabled()
     x = exact.sample((10,))
     rows = torch.arange(10) * 3
@@ -48,6 +50,64 @@ def test_rows_reach_the_exact_posterior_and_others_stay():
     torch.testing.assert_close(q.log_var, theirs.log_var, atol=0.05, rtol=0)
     others = torch.ones(64, dtype=torch.bool).index_fill(0, rows, False)
     assert not model.encoder.rows[others].any(), "rows that no batch held moved"
+
+
+def a_visits_steps_shrink_as_training_goes_on(monkeypatch) -> None:
+    """Of each of a visit's steps the rate is 0.3 (1 - 0.9 t), and the entropy weighs what the KL does at t."""
+    model, exact = tabled()
+    model.beta, model.kl_warm_up = 4.0, 0.5
+    heard, ascend = [], per_example.ascend
+
+    def listening(log_joint, q, *, rates, noise, weight):
+        heard.append((rates, weight))
+        return ascend(log_joint, q, rates=rates, noise=noise, weight=weight)
+
+    with monkeypatch.context() as context:
+        context.setattr(per_example, "ascend", listening)
+        for step in (0, 25, 100):
+            listener = Listener(Batch(exact.sample((4,)), None, torch.arange(4)))
+            listener.step, listener.steps = step, 100
+            model.train_step(iter([]), listener)
+    for (rates, weight), expected in zip(heard, [(0.3, 0.0), (0.2325, 2.0), (0.03, 4.0)], strict=True):
+        assert (rates, weight) == (pytest.approx([expected[0]] * 2), expected[1])
+
+
+def test_a_new_example_ends_at_the_exact_posterior():
+    a_new_example_ends_at_the_exact_posterior()
+
+
+def test_rows_reach_the_exact_posterior_and_others_stay():
+    rows_reach_the_exact_posterior_and_others_stay()
+
+
+def test_a_visits_steps_shrink_as_training_goes_on(monkeypatch):
+    a_visits_steps_shrink_as_training_goes_on(monkeypatch)
+
+
+def _visits(change):
+    visit = PerExample.visit
+    return "visit", lambda self, index, log_joint, *sizes: visit(self, *change(index, log_joint, *sizes))
+
+
+def _without_the_prior(self, x, y, beta=1.0):
+    return lambda z: self._reconstruction(x, z, y)
+
+
+FAULTS = [
+    (a_new_example_ends_at_the_exact_posterior, VAE, "_log_joint", _without_the_prior),
+    (rows_reach_the_exact_posterior_and_others_stay, PerExample, *_visits(lambda i, f, t, w: (i + 1, f, t, w))),
+    (rows_reach_the_exact_posterior_and_others_stay, PerExample, *_visits(lambda i, f, t, w: (i, f, t, 2 * w))),
+    (rows_reach_the_exact_posterior_and_others_stay, PerExample, "_keep", lambda self, index, rows: None),
+    (a_visits_steps_shrink_as_training_goes_on, PerExample, *_visits(lambda i, f, t, w: (i, f, 0.0, w))),
+    (a_visits_steps_shrink_as_training_goes_on, PerExample, *_visits(lambda i, f, t, w: (i, f, t, 1.0))),
+]
+
+
+@pytest.mark.parametrize(("law", "owner", "name", "fault"), FAULTS)
+def test_laws_catch_their_faults(law, owner, name, fault, monkeypatch):
+    monkeypatch.setattr(owner, name, fault)
+    with pytest.raises(AssertionError):
+        law(*[monkeypatch] * law.__code__.co_argcount)
 
 
 def test_training_loss_of_fitted_rows_is_the_objective_of_new_examples():

@@ -14,12 +14,13 @@ from gentool.errors import UsageError
 from gentool.models.autoregressive import Autoregressive
 from gentool.models.vq_vae import VQVAE
 from gentool.nn.pixelcnn import pixelcnn
+from gentool.nn.raster_cache import RasterCache
 from gentool.nn.resnet import grid_decoder, grid_encoder
 from gentool.space import DataSpace
 from gentool.training.optimizers import Optimizers
 from gentool.training.rng import fork
 from tests.classifier import accuracy
-from tests.laws import laws
+from tests.laws import autoregressive_laws, laws
 from tests.laws.laws import Recorder
 from tests.spaces import space
 
@@ -198,6 +199,24 @@ def test_laws_of_conditional_models(law):
     law(trained(conditional=True))
 
 
+@pytest.mark.parametrize("conditional", [False, True])
+def test_codes_drawn_with_caches_are_those_drawn_without(conditional):
+    caches_change_no_code(trained(conditional))
+
+
+def caches_change_no_code(model: VQVAE) -> None:
+    batch = next(batches())
+    codes = model._batch_of_codes(model._encode(batch.x).codes, batch.y)
+    autoregressive_laws.cached_equals_naive(model.prior, codes)
+
+
+def test_a_code_that_its_cache_forgets_is_caught(monkeypatch):
+    put = RasterCache.put
+    monkeypatch.setattr(RasterCache, "put", lambda self, i, x: put(self, i, 0 * x))
+    with pytest.raises(AssertionError):
+        caches_change_no_code(trained())
+
+
 def _replace(name: str, by: Callable[[Any, Any], Any]) -> Callable[[Any], None]:
     def plant(model: Any) -> None:
         model.__dict__[name] = by(model, getattr(model, name))
@@ -309,6 +328,12 @@ def test_only_training_writes_the_codebook():
     model.objective(batch)
     model.report(lambda: iter([batch]))
     assert all(torch.equal(v, before[k]) for k, v in model.codebook.state_dict().items())
+
+
+def test_the_moving_average_is_of_the_prior_alone():
+    """The average of a code and its encoder would be those of no moment."""
+    model = vq_vae()
+    assert {id(p) for p in model.averaged()} == {id(p) for p in model.prior.parameters()}
 
 
 def test_report_does_not_depend_on_the_batches():

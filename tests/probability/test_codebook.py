@@ -80,7 +80,7 @@ def test_the_first_batch_places_every_code_it_does_not_use():
 
 
 def a_dead_code_comes_back() -> None:
-    """It moves to a feature of the batch after as many steps as its share takes to fall to `revive`, and is given time."""
+    """It moves to a feature of the batch after as many steps as its share takes to fall to `revive`; it has time."""
     book = codebook(4, decay=0.9, revive=0.1)
     z = blobs(400, 0)
     book.vectors.copy_(torch.stack([z[i::4].mean(0) for i in range(4)]))
