@@ -75,6 +75,18 @@ def test_maximum_likelihood_is_the_sample_mean_and_covariance(covariance):
     torch.testing.assert_close(drawn.T.cov(), exact, atol=0.12, rtol=0)
 
 
+def test_temperature_scales_the_deviations_about_the_mean():
+    model = built(covariance="full")
+    model.begin(lambda: iter([whole(X)]))
+    draws = []
+    for temperature in (0.0, 0.5, 1.0):
+        model.sampler["temperature"] = temperature
+        with fork(0):
+            draws.append(model.sample(5))
+    torch.testing.assert_close(draws[0], X.mean(0).expand(5, 2))
+    torch.testing.assert_close(draws[1] - draws[0], (draws[2] - draws[0]) / 2)
+
+
 def test_one_gaussian_near_three_is_three_different_ones():
     """Theis et al., figure 1: KL covers the mixture, JS picks its largest mode, MMD lies between.
 

@@ -261,6 +261,13 @@ def test_conditional_mixtures_are_one_a_class():
     assert ((one + where.frequencies.log()).argmax(1) == y).float().mean() > 0.97  # Bayes
 
 
+def test_components_in_use_are_counted_class_by_class():
+    model = built(space((2,), classes=2), conditional=True)
+    with torch.no_grad():
+        model.weights.copy_(torch.tensor([[0.5, 0.5, 0.0], [1.0, 0.0, 0.0]]))
+    assert model.report(lambda: iter([]))["components"].item() == pytest.approx(1.5)
+
+
 def test_what_cannot_be_fitted_is_refused():
     with pytest.raises(UsageError, match="more than the 2 examples"):
         started(built(space((2,))), whole(X[:2]))

@@ -108,6 +108,15 @@ def test_quantiles_invert_the_cdf():
     assert abs(ring.log_prob(x).mean() + ring.entropy()) < 0.08
 
 
+def test_quantiles_of_a_second_dimension_are_those_given_the_first():
+    u = torch.rand(1000, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    x = PLANE.quantile(u)
+    normal = torch.distributions.Normal(PLANE.means, PLANE.sigmas[:, None])
+    weights = PLANE.weights * normal.log_prob(x[:, None]).exp()[:, :, 0]
+    below = (weights * normal.cdf(x[:, None])[:, :, 1]).sum(1) / weights.sum(1)
+    torch.testing.assert_close(below, u[:, 1], atol=1e-12, rtol=0)
+
+
 @pytest.mark.parametrize("method", ["metropolis", "langevin", "hmc"])
 def test_chains_say_what_they_did_and_their_last_moment_is_the_sample(method):
     model = built(PLANE, method, burn_in=80)
