@@ -245,6 +245,15 @@ def test_labels_move_the_prior_of_the_last_scale():
     torch.testing.assert_close((one - other)[-16:], (prior.mu[2] - prior.mu[0]).flatten())
 
 
+def test_noise_from_far_away_is_still_an_example():
+    model = flow(space((1, 4, 4), levels=17, classes=0))
+    model.sampler["temperature"] = 50.0
+    with fork(0):
+        x = model.sample(20)
+    model.space.check(x)
+    assert x.min() == 0 and x.max() == 16
+
+
 def test_multiscale_lets_half_of_the_channels_go():
     model = flow(space((1, 8, 8), levels=4, classes=0))
     stacks = [module for module in model.modules() if isinstance(module, MultiScale)]

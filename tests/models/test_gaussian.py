@@ -75,6 +75,14 @@ def test_maximum_likelihood_is_the_sample_mean_and_covariance(covariance):
     torch.testing.assert_close(drawn.T.cov(), exact, atol=0.12, rtol=0)
 
 
+def test_variances_are_reported_of_each_dimension():
+    model = built(covariance="full")
+    model.begin(lambda: iter([whole(X)]))
+    found = model.report(lambda: iter([whole(X)]))
+    variances = torch.stack([found["variance_1"], found["variance_2"]])
+    torch.testing.assert_close(variances, X.var(0, correction=0), rtol=1e-3, atol=0)
+
+
 def test_temperature_scales_the_deviations_about_the_mean():
     model = built(covariance="full")
     model.begin(lambda: iter([whole(X)]))

@@ -268,6 +268,17 @@ def test_components_in_use_are_counted_class_by_class():
     assert model.report(lambda: iter([]))["components"].item() == pytest.approx(1.5)
 
 
+def test_components_are_drawn_by_their_share_of_all_classes():
+    where = replace(space((2,), classes=2), frequencies=torch.tensor([0.75, 0.25]))
+    model = built(where, components=2, conditional=True)
+    with torch.no_grad():
+        model.weights.copy_(torch.tensor([[1.0, 0.0], [0.2, 0.8]]))
+    model.space = where
+    with fork(0):
+        z = model.sample_latent(4000)
+    torch.testing.assert_close(z.mean(0), torch.tensor([0.8, 0.2]), atol=0.03, rtol=0)
+
+
 def test_what_cannot_be_fitted_is_refused():
     with pytest.raises(UsageError, match="more than the 2 examples"):
         started(built(space((2,))), whole(X[:2]))

@@ -118,6 +118,25 @@ def test_texts_of_a_class_are_taken_for_it():
     assert (taken == 1 - y).double().mean() < 0.1
 
 
+def test_the_channels_of_a_pixel_follow_each_other():
+    """Both are alike in every example: 4 of 7 bigrams repeat a level, besides a third of the others."""
+    data = space((2, 2, 2), levels=3)
+    built = NGram(
+        type(data).from_state({**data.state(), "examples": 300}),
+        order=2,
+        smoothing="discount",
+        amount=0.5,
+        conditional=False,
+        sampler={"temperature": 1.0, "top_k": None, "top_p": None},
+    )
+    with fork(0):
+        x = torch.randint(3, (300, 1, 2, 2), dtype=torch.uint8).expand(300, 2, 2, 2)
+        built.begin(lambda: iter([Batch(x, None, None)]))
+        drawn = built.sample(300)
+    assert float((drawn[:, 0] == drawn[:, 1]).float().mean()) == pytest.approx(4 / 7 + 3 / 7 / 3, abs=0.06)
+    assert torch.equal(built.complete(x, torch.ones_like(x, dtype=torch.bool)), x)
+
+
 def test_drawing_follows_the_probabilities_and_keeps_what_is_known():
     built = model(2)
     known = torch.tensor([True, True, False, False, False]).expand(4000, 5)

@@ -125,6 +125,25 @@ def test_chunks_of_draws_add_up(monkeypatch):
     assert sizes == [10, 3, 3, 3, 1]
 
 
+def test_labels_are_inferred_by_the_whole_bound():
+    """log p(y) + log p(x | z, y) - KL at the posterior's mean; without the KL other labels would win."""
+    model, x = vae(conditional=True), batch(60).x
+    with torch.no_grad():
+        model.encoder.body.layers[-1].weight.mul_(10)  # posteriors far from the prior, each label's by its own way
+    scores, free = [], []
+    for label in range(3):
+        y = torch.full((60,), label)
+        with torch.no_grad():
+            q = model._posterior(x, y)
+            log_p_x = model._reconstruction(x, q.mu[None], y)[0]
+        scores.append(log_p_x - gaussians.kl(*q).sum(1))
+        free.append(log_p_x)
+    log_p_y = model.space.frequencies.log()[:, None]
+    found = model.infer_labels(x)
+    assert torch.equal(found, (torch.stack(scores) + log_p_y).argmax(0))
+    assert not torch.equal(found, (torch.stack(free) + log_p_y).argmax(0))
+
+
 def test_report_counts_active_units_and_is_independent_of_the_batches():
     model = vae()
     layer = model.encoder.body.layers[-1]
