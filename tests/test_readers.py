@@ -132,6 +132,24 @@ def test_walks_of_every_kind_on_images_and_points(run, between, name):
     assert Image.open(done.folder / "interpolation.png").size[0] > 100
 
 
+def test_the_classes_of_a_walk_can_be_chosen(run):
+    def walked(name, *words):
+        return run("interpolate", "ckpt=" + name, "between=data", "steps=2", *words).out.splitlines()[-2]
+
+    assert walked("digits", "y=[2,9]", "rows=3").endswith(": 2 to 9, 2 to 9, 2 to 9")
+    assert walked("digits", "y=[9,2]", "rows=1").endswith(": 9 to 2")
+    assert walked("classes", "y=[4,4]", "rows=1").endswith(": 4 to 4")
+    for name, words, says in [
+        ("digits", ["between=data", "y=[2,10]"], "y=[2,10]: this data has the classes 0..9"),
+        ("digits", ["between=data", "y=[2]"], "y=[2]: expected a list of 2"),
+        ("digits", ["between=prior", "y=[2,9]"], "y=[2,9]: of test examples"),
+        ("moons", ["between=data", "y=[0,7]"], "y=[0,7]: this data has"),
+        ("classes", ["between=data", "y=[2,9]"], "y=[2,9]: the model sees the class"),
+    ]:
+        refused = run("interpolate", "ckpt=" + name, *words)
+        assert refused.code == 2 and says in refused.err and refused.err.count("\n") == 1
+
+
 def test_reconstructions_and_their_error(run):
     done = run("reconstruct", "ckpt=digits", "n=3")
     assert files(done.folder) == ["reconstruction.npz", "reconstruction.png"]
@@ -153,12 +171,18 @@ def test_codes_and_their_plane(run):
     stored = np.load(done.folder / "latent.npz")
     assert stored["z"].shape == (len(stored["y"]), 3) and stored["axes"].shape == (2, 3)
     assert "principal components" in done.out
+    assert f"deviation {stored['z'].std(0).min():.2f} to {stored['z'].std(0).max():.2f}; KL" in done.out
     flat = run("latent", "ckpt=classes", "side=3", "n=20", "y=4")
     assert "axes" not in np.load(flat.folder / "latent.npz") and np.load(flat.folder / "latent.npz")["z"].shape == (
         20,
         2,
     )
-    assert run("latent", "ckpt=moons", "side=3").code == 0
+    points = run("latent", "ckpt=moons", "side=3")
+    z = np.load(points.folder / "latent.npz")["z"].astype(np.float64)
+    mean, covariance = z.mean(0), np.cov(z.T)
+    nats = 0.5 * (np.trace(covariance) + mean @ mean - 2 - np.linalg.slogdet(covariance)[1])
+    says = f"mean {mean[0]:.2f}, {mean[1]:.2f}; deviation {z[:, 0].std():.2f}, {z[:, 1].std():.2f}"
+    assert f"{says}; KL(N(mean, covariance) || N(0, I)) {nats:.2f} nats" in points.out
 
 
 def test_the_density_of_points_and_of_nothing_else(run):

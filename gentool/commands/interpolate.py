@@ -1,6 +1,6 @@
 """Walk between points of a latent space."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -62,6 +62,7 @@ def interpolate(
     seed: NonNegativeInt,
     out: str | None,
     between: Literal["data", "prior", "axes"],
+    y: tuple[NonNegativeInt, NonNegativeInt] | None,
     path: Literal["lerp", "slerp"],
     steps: Annotated[int, Field(ge=2)],
     rows: PositiveInt,
@@ -79,6 +80,7 @@ def interpolate(
         seed: of the choice of points.
         out: the folder to write to; None: a fresh one.
         between: two test examples, two draws of the prior, or the two sides of one latent dimension.
+        y: the classes of the two examples of each walk; None: any two that differ, or share it where the model sees it.
         path: straight, or along the great arc.
         steps: points a walk, its ends included.
         rows: number of walks.
@@ -92,10 +94,11 @@ def interpolate(
     """
     loaded = load(ckpt, which=which, weights=weights, device=device, sampler=sampler,
                   needs=Encodes if between == "data" else Decodes)  # fmt: skip
+    _check_classes(y, between, loaded.model)
     announce(loaded)
     with torch.no_grad(), fork(seed):
         if between == "data":
-            walk = _between_data(loaded, _held_out(loaded, dataset, device, seed), path, steps, rows)
+            walk = _between_data(loaded, _held_out(loaded, dataset, device, seed), y, path, steps, rows)
         elif between == "prior":
             walk = _between_draws(loaded.model, path, steps, rows)
         else:
@@ -112,37 +115,59 @@ def _held_out(loaded: Loaded, dataset: Mapping[str, str | None], device: Device,
     return held_out(dataset_of(loaded, dataset, device.torch), seed).pick(CANDIDATES)
 
 
-def pairs(y: Tensor | None, n: int, rows: int, *, same: bool) -> Tensor:
-    """Pair examples, each used once: of different classes, or of the same one.
+def _check_classes(y: tuple[int, int] | None, between: str, model: GenerativeModel) -> None:
+    """Refuse classes of a walk's ends that there cannot be."""
+    if y is None:
+        return
+    first, second = y
+    if between != "data":
+        raise UsageError(f"y=[{first},{second}]: of test examples, and between={between} has none; between=data")
+    if max(y) >= model.space.classes:
+        known = f"the classes 0..{model.space.classes - 1}" if model.space.classes else "no classes"
+        raise UsageError(f"y=[{first},{second}]: this data has {known}")
+    if model.conditional and first != second:
+        raise UsageError(f"y=[{first},{second}]: the model sees the class, so both ends share it; y=[{first},{first}]")
+
+
+def pairs(n: int, rows: int, fits: Callable[[int, int], bool]) -> Tensor:
+    """Pair examples, each used once and with the first that fits.
 
     Args:
-        y: (n,) labels, or None.
         n: number of examples.
-        rows: pairs wanted; fewer come back where the data has fewer.
-        same: whether both shall be of one class.
+        rows: pairs wanted; fewer come back where fewer fit.
+        fits: whether a walk may lead from one example to the other.
 
     Returns:
         (rows, 2) int64.
     """
-    labels = [0] * n if y is None else y.tolist()
-    left = list(range(n))
+    free = dict.fromkeys(range(n))
     found: list[tuple[int, int]] = []
-    while len(left) > 1 and len(found) < rows:
-        first = left.pop(0)
-        fits = (j for j in left if y is None or (labels[j] == labels[first]) == same)
-        second = next(fits, None)
-        if second is not None:
-            left.remove(second)
-            found.append((first, second))
+    for first in range(n):
+        if first in free and len(found) < rows:
+            second = next((other for other in free if other != first and fits(first, other)), None)
+            if second is not None:
+                found.append((first, second))
+                del free[first], free[second]
     return torch.tensor(found, dtype=torch.int64).reshape(-1, 2)
 
 
-def _between_data(loaded: Loaded, batch: Batch, path: str, steps: int, rows: int) -> Walk:
+def _between_data(
+    loaded: Loaded, batch: Batch, classes: tuple[int, int] | None, path: str, steps: int, rows: int
+) -> Walk:
     model = loaded.model
     assert isinstance(model, Encodes)
     y = batch.y if model.conditional else None
-    # A label cannot be walked: where the decoder sees it, both ends share it, and the walk is through style.
-    ends = pairs(batch.y, len(batch.x), rows, same=model.conditional).to(batch.x.device)
+    known: list[int] | None = None if batch.y is None else batch.y.tolist()
+
+    def fits(i: int, j: int) -> bool:
+        if known is None:
+            return True
+        if classes is not None:
+            return [known[i], known[j]] == list(classes)
+        # A label cannot be walked: where the decoder sees it, both ends share it, and the walk is through style.
+        return bool(known[i] == known[j]) == model.conditional
+
+    ends = pairs(len(batch.x), rows, fits).to(batch.x.device)
     if not len(ends):
         raise UsageError("between=data: the data has no two examples to walk between; between=prior needs none")
     t = torch.linspace(0, 1, steps, device=batch.x.device)

@@ -14,6 +14,7 @@ from gentool.errors import UsageError
 from gentool.models.base import Encodes, GenerativeModel
 from gentool.plots.latent import are_shares, draw_codes, draw_manifold, draw_owners
 from gentool.plots.planes import Plane, drawn_grid, principal_plane, quantile_grid
+from gentool.probability.gaussians import kl_of_points
 from gentool.training.rng import fork
 from gentool.training.runs import load
 
@@ -37,6 +38,7 @@ def latent(
 ) -> Path:
     """Scatter the codes of the test split by class, and decode a grid of latent points.
 
+    Prints the mean and deviation of the codes, and KL(N(mean, covariance) || N(0, I)); a VAE's are posterior means.
     Writes `latent.png`, `manifold.png` and `latent.npz` (`z`, `y`, and the plane's `mean` and `axes`); of points whose
     codes are shares of components `components.png`.
 
@@ -87,10 +89,19 @@ def latent(
         )
     of_plane = {} if plane is None else {"mean": plane.mean, "axes": plane.axes}
     output.npz("latent.npz", z=z, y=classes_of, **of_plane)
-    print(f"{examples.n} {examples.split} examples, codes of {z[0].numel()} dimensions")
+    print(f"{examples.n} {examples.split} examples, codes of {z[0].numel()} dimensions: {spread(z.flatten(1))}")
     if plane is not None:
         print(f"drawn in the {plane.describe()}")
     return output.write("latent", loaded, out)
+
+
+def spread(z: Tensor) -> str:
+    """Say where codes (n, d) lie, and how far a Gaussian of their moments is from N(0, I)."""
+    said = []
+    for name, values in (("mean", z.mean(0)), ("deviation", z.std(0, correction=0))):
+        each = ", ".join(f"{value:.2f}" for value in values)
+        said.append(f"{name} {each if len(values) <= 2 else f'{values.min():.2f} to {values.max():.2f}'}")
+    return "; ".join([*said, f"KL(N(mean, covariance) || N(0, I)) {kl_of_points(z):.2f} nats"])
 
 
 def _manifold(model: GenerativeModel, z: Tensor, plane: Plane | None, side: int, y: int) -> tuple[Tensor, str]:

@@ -1,6 +1,6 @@
-"""Diagonal Gaussians: densities and divergences, one number a dimension."""
+"""Gaussians: densities and divergences; of diagonal ones a number a dimension."""
 
-from math import log, pi, sqrt
+from math import inf, log, pi, sqrt
 from typing import Any
 
 import torch
@@ -42,6 +42,28 @@ def kl(mu: Tensor, log_var: Tensor) -> Tensor:
     """
     # expm1 keeps the difference of exp(log_var) and 1 exact where the posterior is close to the prior.
     return 0.5 * (mu.square() + torch.expm1(log_var) - log_var)
+
+
+def kl_of_points(z: Tensor) -> float:
+    """Return KL(N(m, C) || N(0, I)) = (tr C + |m|² - d - log det C) / 2, m and C the mean and covariance of points.
+
+    Args:
+        z: (n, d).
+
+    Returns:
+        Nats, at least 0; infinite where the points do not fill their space.
+
+    >>> round(kl_of_points(torch.tensor([[1.0], [3.0]])), 4)  # N(2, 2): (2 + 4 - 1 - log 2) / 2
+    2.1534
+    """
+    if len(z) <= z.shape[1]:
+        return inf
+    z = z.double()
+    centred = z - z.mean(0)
+    variances = torch.linalg.eigvalsh(centred.T @ centred / (len(z) - 1))
+    if variances[0] <= 1e-12 * variances[-1]:
+        return inf
+    return 0.5 * float((variances - 1 - variances.log()).sum() + z.mean(0).square().sum())
 
 
 def log_cdf(x: Tensor) -> Tensor:

@@ -1,65 +1,27 @@
 """What only autoencoders claim: the subspace of PCA, denoising, and densities of codes: followed, fitted, saved."""
 
-from functools import cache
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from hydra.utils import instantiate
-from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 from torch import Tensor
 from torch.nn import functional
 
 from gentool.batch import Batch
-from gentool.cli.compose import composer
 from gentool.errors import UsageError
 from gentool.models.autoencoder import Autoencoder
-from gentool.models.base import GenerativeModel
 from gentool.probability.code_density import MEMORY, CodeDensity
 from gentool.probability.corruption import corrupted
 from gentool.space import DataSpace
-from gentool.training.optimizers import Optimizers
 from gentool.training.rng import fork
 from tests.classifier import accuracy
+from tests.models.on_digits import DIGITS, configured, digits, trained
 from tests.spaces import space
 
 DEEP = ["model.encoder.hidden_features=[128]", "model.decoder.hidden_features=[128]"]
-DIGITS = space((1, 8, 8), levels=17, classes=10)
-
-
-def configured(name: str, where: DataSpace, *overrides: str) -> GenerativeModel:
-    with composer("train") as compose:
-        config = compose([f"model={name}", "dataset=digits", *overrides])
-    with fork(0):
-        model: GenerativeModel = instantiate(config.model, _convert_="all")(where)
-    return model
-
-
-def trained(model: GenerativeModel, x: Tensor, y: Tensor | None, steps: int, lr: float) -> GenerativeModel:
-    """Train on batches of 64, the rate falling to nothing, and finish."""
-    optimizers = Optimizers(
-        model, lambda p: torch.optim.Adam(p, lr), lambda t: 1 - t, steps=steps, accumulate=1, clip_norm=None
-    )
-    everything = Batch(x, y, torch.arange(len(x)))
-    with fork(0):
-        for _ in range(steps):
-            rows = torch.randint(len(x), (64,))
-            model.train_step(iter([Batch(*(None if t is None else t[rows] for t in everything))]), optimizers)
-            optimizers.step += 1
-        model.eval()
-        with torch.no_grad():
-            model.finish(lambda: iter([everything]))
-    return model
-
-
-@cache
-def digits() -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return the even rows of the digits to train on and the odd ones to test on: x, y, x, y."""
-    x, y = load_digits(return_X_y=True)
-    images, labels = torch.from_numpy(x).to(torch.uint8).reshape(-1, 1, 8, 8), torch.from_numpy(y).long()
-    return images[::2], labels[::2], images[1::2], labels[1::2]
 
 
 def principal_angle(model: Any, x: Tensor) -> float:
@@ -154,16 +116,6 @@ def test_corruption_is_at_work_in_the_loss_alone(kind):
     assert not torch.allclose(error, errors(plain, x))
 
 
-def test_masking_noise_blackens_its_share_of_the_pixels():
-    x = torch.full((4, 3, 20, 20), 9, dtype=torch.uint8)
-    with fork(0):
-        damaged = corrupted(x, space((3, 20, 20), levels=17), "masking_noise", 0.3)
-    black = damaged == 0
-    assert float(black.float().mean()) == pytest.approx(0.3, abs=0.03)
-    assert (black.any(1) == black.all(1)).all(), "a pixel goes with all its channels"
-    assert (damaged[~black] == 9).all()
-
-
 def test_a_denoising_autoencoder_leaves_less_error_than_the_noise():
     """Lecture's claim; and an autoencoder that never saw noise keeps more of it."""
     x, _, test, _ = digits()
@@ -202,18 +154,29 @@ def test_running_moments_are_by_hand():
     torch.testing.assert_close(density.covariances[0, 0], b.T.cov(correction=0), atol=1e-2, rtol=0)
 
 
-def test_one_component_is_the_sample_mean_and_covariance_and_draws_have_them():
+DENSITY_FAULTS = {
+    "what goes together is forgotten": lambda d: d.covariances.mul_(torch.eye(3)),
+    "centred": lambda d: d.means.zero_(),
+    "deaf to the temperature": lambda d: setattr(d, "sample", lambda y, _: CodeDensity.sample(d, y, 1.0)),
+}
+
+
+@pytest.mark.parametrize("fault", [None, *DENSITY_FAULTS])
+def test_one_component_is_the_sample_mean_and_covariance_and_draws_have_them(fault):
     with fork(0):
         z = torch.randn(4000, 3) @ torch.tensor([[2.0, 0, 0], [1, 0.5, 0], [0, 0, 0]]) + 7  # a flat cloud
         density = CodeDensity(3, 1, 1)
         density.fit(z, zeros(4000))
-        torch.testing.assert_close(density.means[0, 0], z.mean(0))
-        torch.testing.assert_close(density.covariances[0, 0], z.T.cov(correction=0), atol=1e-4, rtol=1e-4)
-        draws = density.sample(zeros(40000), 1.0)
-        torch.testing.assert_close(draws.mean(0), z.mean(0), atol=0.05, rtol=0)
-        torch.testing.assert_close(draws.T.cov(), z.T.cov(), atol=0.1, rtol=0.03)
-        half = density.sample(zeros(40000), 0.5)
-        torch.testing.assert_close(half.T.cov(), z.T.cov() / 4, atol=0.03, rtol=0.03)
+        if fault:
+            DENSITY_FAULTS[fault](density)
+        with pytest.raises(AssertionError) if fault else nullcontext():
+            torch.testing.assert_close(density.means[0, 0], z.mean(0))
+            torch.testing.assert_close(density.covariances[0, 0], z.T.cov(correction=0), atol=1e-4, rtol=1e-4)
+            draws = density.sample(zeros(40000), 1.0)
+            torch.testing.assert_close(draws.mean(0), z.mean(0), atol=0.05, rtol=0)
+            torch.testing.assert_close(draws.T.cov(), z.T.cov(), atol=0.1, rtol=0.03)
+            half = density.sample(zeros(40000), 0.5)
+            torch.testing.assert_close(half.T.cov(), z.T.cov() / 4, atol=0.03, rtol=0.03)
 
 
 def test_mixtures_are_found_for_each_class():
@@ -254,18 +217,27 @@ def test_few_codes_are_enough_and_training_that_goes_on_starts_moments_afresh():
         assert (density.sample(zeros(200), 1.0).mean(0) - 30).abs().max() < 1
 
 
-def test_the_density_is_fitted_to_clean_codes_and_saved():
+@pytest.mark.parametrize("fault", [None, "fitted to noisy codes", "not saved"])
+def test_the_density_is_fitted_to_clean_codes_and_saved(fault):
     x, y, _, _ = digits()
-    model = trained(configured("dae", DIGITS, "model.density=gaussian", "model.latent_dim=4"), x, y, 20, 1e-3)
-    torch.testing.assert_close(model.density.means[0, 0], model.encode(x).mean(0), rtol=1e-3, atol=1e-3)
-    other = configured("dae", DIGITS, "model.density=gaussian", "model.latent_dim=4")
+    options = ["model.density=gaussian", "model.latent_dim=4"]
+    model, other = trained(configured("dae", DIGITS, *options), x, y, 20, 1e-3), configured("dae", DIGITS, *options)
+    if fault == "fitted to noisy codes":
+        with fork(0):
+            noisy = corrupted(x, DIGITS, "gaussian", 0.25)
+        model.finish(lambda: iter([Batch(noisy, y, torch.arange(len(x)))]))
+    if fault == "not saved":
+        for each in (model, other):
+            each.density._non_persistent_buffers_set |= {"weights", "means", "covariances"}
+    clean = torch.allclose(model.density.means[0, 0], model.encode(x).mean(0), rtol=1e-3, atol=1e-3)
     other.load_state_dict(model.state_dict())
     for each in (model, other):
         each.eval()
     with fork(1):
         a = model.sample(8)
     with fork(1):
-        assert torch.equal(a, other.sample(8))
+        saved = torch.equal(a, other.sample(8))
+    assert (clean, saved) == (fault != "fitted to noisy codes", fault != "not saved")
 
 
 def test_classes_asked_for_are_drawn():
