@@ -15,6 +15,7 @@ from gentool.probability.likelihoods import Categorical, DiscretisedLogistic, Ga
 from gentool.space import DataSpace
 from gentool.training.rng import fork
 from tests.laws.laws import Listener
+from tests.models.on_digits import DIGITS, configured, digits, trained
 from tests.spaces import space
 
 BINARY = space((1, 4, 4), levels=2, classes=3)
@@ -68,6 +69,21 @@ def test_total_weighs_the_kl_by_beta_and_elbo_does_not():
     terms = loss.terms
     torch.testing.assert_close(loss.total.detach(), 3 * terms["kl"] - terms["reconstruction"])
     torch.testing.assert_close(terms["elbo"], terms["reconstruction"] - terms["kl"])
+
+
+@pytest.mark.parametrize("deaf", [False, True])
+def test_a_larger_beta_pays_for_fewer_nats_of_code_with_blurrier_digits(deaf: bool):
+    x, _, test, _ = digits()
+    found = []
+    for beta in (0.5, 4.0):
+        model = configured("beta_vae", DIGITS, f"model.beta={beta}")
+        if deaf:
+            model.beta = 1.0
+        trained(model, x, None, 300, 2e-3)
+        with fork(0):
+            found.append(model.report(lambda: iter([Batch(test, None, torch.arange(len(test)))])))
+    (mild, blurs), (strong, blurred) = ((float(r["kl"]), float(r["reconstruction"])) for r in found)
+    assert (strong < 0.3 * mild and blurred < blurs - 10) != deaf
 
 
 def test_free_bits_cost_nothing_and_push_nothing():
