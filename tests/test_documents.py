@@ -35,7 +35,8 @@ def typed(text: str) -> Iterator[list[str]]:
     for table in re.findall(r"^\|.*\| command \|\n((?:\|.*\n)+)", text, re.MULTILINE):
         for row in table.splitlines()[1:]:
             cell = row.strip("| ").rpartition(" | ")[2]
-            yield from (["train", *span.split()] for span in re.findall(r"`([^`]+)`", cell))
+            spans = (span.split() for span in re.findall(r"`([^`]+)`", cell))
+            yield from (["train", *span] for span in spans if "=" in span[0])
 
 
 @cache
