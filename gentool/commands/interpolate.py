@@ -123,8 +123,8 @@ def _check_classes(y: tuple[int, int] | None, between: str, model: GenerativeMod
     if between != "data":
         raise UsageError(f"y=[{first},{second}]: of test examples, and between={between} has none; between=data")
     if max(y) >= model.space.classes:
-        known = f"the classes 0..{model.space.classes - 1}" if model.space.classes else "no classes"
-        raise UsageError(f"y=[{first},{second}]: this data has {known}")
+        has = f"the classes 0..{model.space.classes - 1}" if model.space.classes else "no classes"
+        raise UsageError(f"y=[{first},{second}]: this data has {has}")
     if model.conditional and first != second:
         raise UsageError(f"y=[{first},{second}]: the model sees the class, so both ends share it; y=[{first},{first}]")
 
@@ -157,15 +157,15 @@ def _between_data(
     model = loaded.model
     assert isinstance(model, Encodes)
     y = batch.y if model.conditional else None
-    known: list[int] | None = None if batch.y is None else batch.y.tolist()
+    classes_of: list[int] | None = None if batch.y is None else batch.y.tolist()
 
     def fits(i: int, j: int) -> bool:
-        if known is None:
+        if classes_of is None:
             return True
         if classes is not None:
-            return [known[i], known[j]] == list(classes)
+            return [classes_of[i], classes_of[j]] == list(classes)
         # A label cannot be walked: where the decoder sees it, both ends share it, and the walk is through style.
-        return bool(known[i] == known[j]) == model.conditional
+        return bool(classes_of[i] == classes_of[j]) == model.conditional
 
     ends = pairs(len(batch.x), rows, fits).to(batch.x.device)
     if not len(ends):
