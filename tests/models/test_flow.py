@@ -237,6 +237,7 @@ def test_a_split_prior_of_something_else_is_caught(fault, monkeypatch):
 def test_labels_move_the_prior_of_the_last_scale():
     """Before training the couplings see no label yet: all that it moves is the noise that leaves last."""
     model = flow(space((1, 8, 8), levels=4, classes=3), conditional=True, away=0.0)
+    assert not any(p.any() for m in model.modules() if isinstance(m, SplitPrior) for p in m.parameters())
     (prior,) = (module for module in model.modules() if isinstance(module, LearnedPrior))
     torch.nn.init.normal_(prior.mu)
     x = torch.zeros(1, 1, 8, 8, dtype=torch.uint8)

@@ -222,6 +222,34 @@ def test_parts_of_the_split_move_the_moments_by_their_share():
     assert (DENSITY.log_prob(test) - model.log_prob(test)).mean() < 0.06
 
 
+@pytest.mark.parametrize("diagonal", [False, True])
+def test_parts_blend_to_the_moments_of_the_whole(diagonal):
+    """The parts' means lie apart, which is a part of the whole's spread."""
+    x = X.double()[X[:, 0].argsort()]
+
+    def moments(part):
+        return mixtures.m_step(part, torch.ones(len(part), 1).double(), diagonal=diagonal, ridge=0.0)
+
+    def mixture(means, covariances):
+        factors = covariances.sqrt() if diagonal else mixtures.cholesky(covariances)
+        return mixtures.Mixture(torch.ones(1).double(), means, factors)
+
+    part, rest = x[:200], x[200:]
+    found = mixtures.blend(mixture(*moments(part)[1:]), *moments(rest), torch.tensor(len(rest) / len(x)).double())
+    expected = mixture(*moments(x)[1:])
+    torch.testing.assert_close(found.means, expected.means)
+    torch.testing.assert_close(found.factors, expected.factors)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.5])
+def test_draws_have_the_covariance_of_their_component(temperature):
+    factor = torch.tensor([[1.0, 0.0], [1.0, 0.5]])
+    mixture = mixtures.Mixture(torch.ones(1), torch.zeros(1, 2), factor[None])
+    with fork(0):
+        x = mixtures.draw(torch.zeros(20_000, dtype=torch.int64), mixture, temperature)
+    torch.testing.assert_close(x.T.cov(), temperature**2 * factor @ factor.T, atol=0.05, rtol=0)
+
+
 def test_two_halves_on_two_processes_are_one_step_on_the_whole():
     one, *two = (started(built(space((2,))).double(), whole(X)) for _ in range(3))
     steps(one, whole(X), 1)
@@ -256,6 +284,7 @@ def test_conditional_mixtures_are_one_a_class():
         with fork(0):
             drawn = model.sample(2000, torch.full((2000,), c))
         torch.testing.assert_close(drawn.mean(0), own.mean(0), atol=0.06, rtol=0)
+    torch.testing.assert_close(model.reconstruct(x[:20], y[:20]), model.means[y[:20], 0])
     one = torch.stack([model.log_prob(x, torch.full_like(y, c)) for c in range(3)], 1)
     torch.testing.assert_close(model.log_prob(x), (one + where.frequencies.log()).logsumexp(1))
     assert ((one + where.frequencies.log()).argmax(1) == y).float().mean() > 0.97  # Bayes

@@ -113,6 +113,16 @@ def test_k_draws_train_the_importance_weighted_bound():
     torch.testing.assert_close(objective, -bound)
 
 
+def test_beta_is_the_power_of_each_draws_ratio():
+    """-log (1/k) sum_i p(x | z_i) (p(z_i) / q(z_i | x))^beta."""
+    model = vae(draws=5, beta=3.0)
+    with fork(1), torch.no_grad():
+        objective = model.objective(batch())
+    with fork(1), torch.no_grad():
+        log_p_x, log_ratio = model._weights(batch().x, None, model._posterior(batch().x, None), 5)
+    torch.testing.assert_close(objective, math.log(5) - (log_p_x + 3 * log_ratio).logsumexp(0))
+
+
 def test_gradient_of_the_bound_weighs_draws_by_their_importance():
     """d/dtheta of -log mean w is -sum softmax(log w) d log w, not a mean, not a softmax of losses."""
     model = vae(draws=5)
