@@ -1,12 +1,15 @@
-"""What the bundled classifier of digits says of samples: how often each class comes, how clear it is."""
+"""What a classifier says of samples: how often each class comes, how clear it is, whether it is the one asked for."""
 
 import torch
+from pydantic import PositiveInt
 from torch import Tensor
 
 from gentool.metrics.bootstrap import bootstrap_error
 from gentool.metrics.classifier import VERSION
 from gentool.metrics.evaluation import Evaluation, Result, Several
-from gentool.metrics.features import AT_ONCE, digit_classifier, examples, scaled
+from gentool.metrics.features import AT_ONCE, digit_classifier, examples, features_for, scaled
+from gentool.metrics.likelihood import mean_and_error
+from gentool.metrics.representation import vote
 
 
 def class_probabilities(evaluation: Evaluation, x: Tensor) -> Tensor:
@@ -76,3 +79,41 @@ class ClassifierScore:
         error = bootstrap_error(lambda rows: classifier_score(found[rows]), len(found), seed=evaluation.seed)
         protocol = {"classifier": VERSION, "num_samples": len(found), "of_the_examples": round(own, 4)}
         return Result(classifier_score(found), error, protocol)
+
+
+class LabelAccuracy:
+    """The share of a conditional model's samples that a judge takes for the label they were asked for.
+
+    (1/n) sum_i [judge(x_i) = y_i], x_i ~ p(x | y_i), the labels y_i drawn by their training frequency. The judge knows
+    the data alone: the k nearest training examples vote, in the features that fit the data (`features_for`). Its
+    accuracy on the held-out examples, `held_out` in the protocol, is what perfect samples would score.
+
+    Args:
+        num_samples: samples it is of.
+        k: neighbours that vote, each once.
+        num_examples: training examples, at most.
+
+    Reference: How good is my GAN?, Konstantin Shmelkov, Cordelia Schmid and Karteek Alahari, 2018,
+        https://arxiv.org/abs/1807.09499, where it is GAN-test
+    """
+
+    def __init__(self, *, num_samples: Several, k: PositiveInt, num_examples: PositiveInt) -> None:
+        self.num_samples, self.k, self.num_examples = num_samples, k, num_examples
+
+    def __call__(self, evaluation: Evaluation) -> Result:
+        """Measure; see `Metric`."""
+        x, y = evaluation.labelled_samples(self.num_samples)
+        features = features_for(evaluation, None)
+        train, train_y = examples(evaluation, self.num_examples, train=True)
+        held_out, held_out_y = examples(evaluation)
+        assert train_y is not None and held_out_y is not None  # a model of p(x | y) has data with labels
+        z = features.of(train, evaluation.say)
+
+        def accuracy(x: Tensor, y: Tensor) -> tuple[float, float | None]:
+            right = vote(z, train_y, features.of(x, evaluation.say), self.k) == y
+            return mean_and_error(right.double())
+
+        value, error = accuracy(x, y)
+        judge = f"{self.k} nearest of {len(z):,} training examples in {features.name}"
+        own = round(accuracy(held_out, held_out_y)[0], 4)
+        return Result(value, error, {"judge": judge, "num_samples": len(x), "held_out": own})

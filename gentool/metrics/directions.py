@@ -23,6 +23,7 @@ BETTER: dict[str, Better | None] = {
     "coverage": "higher",
     "classifier_score": "higher",
     "class_histogram": "lower",
+    "label_accuracy": "higher",
     "modes": "higher",
     "high_quality": "higher",
     "reverse_kl": "lower",

@@ -118,6 +118,7 @@ class Evaluation:
         self.checkpoint = checkpoint
         self._model, self._data, self._given = model, data, given
         self._drawn: list[Tensor] = []
+        self._labels: list[Tensor] = []
         self._log_prob: dict[int, Tensor] = {}
         self.kept: dict[tuple[object, ...], Any] = {}  # what metrics share, by a name of theirs
 
@@ -161,6 +162,21 @@ class Evaluation:
             raise Unavailable(f"{type(self.model).__name__} does not implement HasLikelihood (log_prob)")
         return self.model
 
+    def conditional(self) -> GenerativeModel:
+        """Return the model as one of p(x | y).
+
+        Returns:
+            The model itself.
+
+        Raises:
+            Unavailable: if there are no labels, or it does not see them.
+        """
+        if not self.model.space.classes:
+            raise Unavailable("the data has no labels")
+        if not self.model.conditional:
+            raise Unavailable("the model is of p(x), not of p(x | y): train it with model.conditional=true")
+        return self.model
+
     def samples(self, n: int) -> Tensor:
         """Return samples of the model, drawn once for all metrics; of samples made elsewhere the first n.
 
@@ -180,11 +196,18 @@ class Evaluation:
         missing = range(len(self._drawn), ceil(n / DRAWN))
         for i in paced(missing, len(missing), f"drawing {n:,} samples", self.say):
             with fork(self.seed, 5, i), torch.no_grad():
-                x = self.model.sample(DRAWN).cpu()
+                y = self.model.labels(DRAWN, None)
+                x = self.model.sample(DRAWN, y).cpu()
             if x.is_floating_point() and not torch.isfinite(x).all():
                 raise Unavailable("a sample is not finite")
             self._drawn.append(x)
+            self._labels += [] if y is None else [y.cpu()]
         return torch.cat(self._drawn)[:n]
+
+    def labelled_samples(self, n: int) -> tuple[Tensor, Tensor]:
+        """Return `samples(n)` of a model of p(x | y), and the (n,) labels asked for, by training frequency."""
+        self.conditional()
+        return self.samples(n), torch.cat(self._labels)[:n]
 
     def walk(self, step: Callable[[Batch], Tensor], blocks: Iterator[Batch], n: int, what: str, *state: int) -> Tensor:
         """Return what a step says of every example, each block of them under a random state of its own.

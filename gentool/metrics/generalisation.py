@@ -7,7 +7,6 @@ from pydantic import PositiveInt
 from torch import Tensor
 
 from gentool.batch import Batch
-from gentool.errors import Unavailable
 from gentool.metrics.evaluation import Draws, Evaluation, Result
 from gentool.metrics.likelihood import mean_and_error
 from gentool.training.rng import get_state, set_state
@@ -61,9 +60,7 @@ class BayesAccuracy:
 
     def __call__(self, evaluation: Evaluation) -> Result:
         """Measure; see `Metric`."""
-        likelihood, model = evaluation.likelihood(), evaluation.model
-        if not model.conditional:
-            raise Unavailable("the model is of p(x), not of p(x | y): train it with model.conditional=true")
+        likelihood, model = evaluation.likelihood(), evaluation.conditional()
         draws = evaluation.draws(self.draws)
 
         def is_right(block: Batch) -> Tensor:

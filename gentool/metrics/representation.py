@@ -45,6 +45,28 @@ def codes(evaluation: Evaluation, num_examples: int) -> tuple[Tensor, Tensor, Te
     return result
 
 
+def vote(z: Tensor, y: Tensor, asked: Tensor, k: int) -> Tensor:
+    """Return the class that most of the k nearest training examples have, of each vector asked about.
+
+    Args:
+        z: (n, d) vectors of training examples.
+        y: (n,) their classes.
+        asked: (m, d).
+        k: neighbours that vote, each once; of classes that come equally often the first is taken.
+
+    Returns:
+        (m,) int64.
+
+    Raises:
+        Unavailable: if there are fewer training examples than neighbours.
+    """
+    from sklearn.neighbors import KNeighborsClassifier
+
+    if len(z) < k:
+        raise Unavailable(f"{len(z)} training examples have no {k} neighbours")
+    return torch.from_numpy(KNeighborsClassifier(k, algorithm="brute").fit(z.numpy(), y.numpy()).predict(asked.numpy()))
+
+
 class LinearProbe:
     """The accuracy on held-out examples of a logistic regression from codes to classes, fitted to training examples.
 
@@ -84,11 +106,6 @@ class NeighbourAccuracy:
 
     def __call__(self, evaluation: Evaluation) -> Result:
         """Measure; see `Metric`."""
-        from sklearn.neighbors import KNeighborsClassifier
-
         z, y, z_held, y_held = codes(evaluation, self.num_examples)
-        if len(z) < self.k:
-            raise Unavailable(f"{len(z)} training examples have no {self.k} neighbours")
-        vote = KNeighborsClassifier(self.k, algorithm="brute").fit(z.numpy(), y.numpy())
-        right = torch.from_numpy(vote.predict(z_held.numpy())) == y_held
+        right = vote(z, y, z_held, self.k) == y_held
         return Result(*mean_and_error(right.double()), {"k": self.k, "train_examples": len(z), "dims": z.shape[1]})

@@ -16,7 +16,8 @@ from tests.metrics.evaluations import evaluation
 from tests.spaces import space
 
 CONFIG = OmegaConf.load(Path(__file__).parents[2] / "configs" / "evaluate.yaml")
-NAMES = [name for name, metric in CONFIG.definitions.items() if "num_samples" in metric]
+ASKS = {"label_accuracy"}  # of the labels that samples were asked for: it needs the model
+NAMES = [name for name, metric in CONFIG.definitions.items() if "num_samples" in metric and name not in ASKS]
 RING = toys.ring(modes=8, radius=1.0, sigma=0.01)
 
 ITSELF = {
