@@ -43,6 +43,19 @@ def test_a_run_that_cannot_start_makes_no_folder(words, parts, capsys, folder):
     assert not list(folder.iterdir())
 
 
+@pytest.mark.parametrize(("model", "word", "owner"), [
+    ("gaussian", "model.conditional=true", "gmm"),
+    ("vae_gan", "model.conditional=true", "gan"),
+    ("vae", "~model.penalty", "wgan_gp"),
+])  # fmt: skip
+def test_a_key_that_other_models_have_is_refused_with_their_names(model, word, owner, capsys, folder):
+    assert main(["train", f"model={model}", "dataset=digits", word]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"model={model} has no such key" in line
+    assert owner in line.rpartition("; ")[2].removesuffix(" have").split(", "), line
+    assert not list(folder.iterdir())
+
+
 @pytest.mark.parametrize("text", [b"root:x:0:0:root:/root:/bin/bash\n", b"", b"c", b"PK\x03\x04", b"\x80\x02.", b"(.0"])
 def test_a_file_of_another_kind_is_no_checkpoint(text, capsys, folder):
     (folder / "x.pt").write_bytes(text)

@@ -131,6 +131,12 @@ def _unknown_key(key: str, verb: str, arguments: Arguments) -> str:
         return f"{typed.lstrip('+~')}: no such key; {parent} has no keys as it is configured"
     if key in catalogue.groups("train") and key not in groups:
         return f"{typed}: {verb} has no group {key}; {_offer(key, sorted(groups | keys))}"
+    group, _, name = key.partition(".")
+    files = catalogue.choices(group, arguments.folders) if group in groups else {}
+    others = [other for other, file in files.items() if any(option.key == name for option in catalogue.options(file))]
+    if others:
+        chosen = {**catalogue.groups(verb), **dict(word.partition("=")[::2] for word in arguments.overrides)}[group]
+        return f"{typed.lstrip('+~')}: {group}={chosen} has no such key; {', '.join(others)} have"
     return f"{typed.lstrip('+~')}: no such key; {_offer(key, sorted(groups | keys))}"
 
 

@@ -19,7 +19,6 @@ from gentool.probability.code_density import MEMORY, CodeDensity
 from gentool.probability.corruption import corrupted
 from gentool.space import DataSpace
 from gentool.training.rng import fork
-from tests.classifier import accuracy
 from tests.models.on_digits import DIGITS, configured, digits, trained
 from tests.spaces import space
 
@@ -240,17 +239,6 @@ def test_the_density_is_fitted_to_clean_codes_and_saved(fault):
     with fork(1):
         saved = torch.equal(a, other.sample(8))
     assert (clean, saved) == (fault != "fitted to noisy codes", fault != "not saved")
-
-
-def test_classes_asked_for_are_drawn():
-    x, y, _, _ = digits()
-    options = ["model.conditional=true", "model.density=gaussian", "model.latent_dim=16"]
-    model = trained(configured("ae", DIGITS, *DEEP, *options), x, y, 500, 3e-3)
-    asked = torch.arange(500) % 10
-    with fork(0):
-        assert accuracy(model.sample(500, asked), asked) > 0.85
-        assert accuracy(model.sample(500, asked), asked.roll(1)) < 0.1
-    assert (model.infer_labels(x[:200]) == y[:200]).float().mean() > 0.5  # the least error names the class
 
 
 def distance_from_the_prior(z: Tensor) -> float:

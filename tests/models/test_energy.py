@@ -7,15 +7,12 @@ import pytest
 import torch
 from torch import nn
 
-from gentool import load
 from gentool.batch import Batch
-from gentool.cli import main
 from gentool.errors import UsageError
 from gentool.models.energy import EnergyModel
 from gentool.nn import energy as network
 from gentool.probability.energy_chains import mirrored, run_chain
 from gentool.training.rng import fork
-from tests.classifier import accuracy
 from tests.laws import laws
 from tests.laws.subjects import Subject, endless, minimizer
 from tests.spaces import space
@@ -314,15 +311,3 @@ def test_gaussians_leave_the_normalisation_finite():
         model = Subject("ebm", "points", 20).model()
         far = POINTS.loc + 1e4 * nn.functional.normalize(torch.randn(200, 2), dim=1)
     assert (model.energy(far) > model.energy(far / 2)).all()
-
-
-@pytest.mark.slow
-def test_digits_come_out_as_the_class_they_were_asked_for(tmp_path):
-    """An independent classifier takes six of ten for it after 300 updates; without a label it would be one of ten."""
-    words = ["model=ebm", "dataset=digits", "model.conditional=true", "trainer.steps=300", "trainer.sample_every=300"]
-    assert main(["train", *words, "device=cpu", f"out={tmp_path}"]) == 0
-    model = load(str(tmp_path), device="cpu", start="buffer", rounds=1).model
-    y = torch.arange(200) % 10
-    with fork(0):
-        x = model.sample(200, y)
-    assert accuracy(x, y) > 0.6 and accuracy(x, y.roll(1)) < 0.2

@@ -2,11 +2,9 @@
 
 from functools import partial
 
-import numpy as np
 import pytest
 import torch
 
-from gentool.cli import main
 from gentool.errors import UsageError
 from gentool.models.flow import Flow
 from gentool.nn import coupling_network
@@ -19,7 +17,6 @@ from gentool.probability.transforms.invertible_linear import InvertibleLinear
 from gentool.probability.transforms.prior import LearnedPrior
 from gentool.probability.transforms.squeeze import MultiScale, Squeeze
 from gentool.training.rng import fork
-from tests.classifier import accuracy
 from tests.laws import exact_laws
 from tests.laws.subjects import examples
 from tests.spaces import space
@@ -185,18 +182,6 @@ def test_the_prior_is_the_gaussian_it_says():
 def test_a_mixture_of_noise_is_a_density_and_what_is_drawn():
     model = flow(space((2,), classes=0, loc=1.0, scale=2.0), "realnvp", prior="mixture")
     exact_laws.integrates_to_one(model)  # and its moments are those of what is drawn
-
-
-@pytest.mark.slow
-def test_labels_decide_the_digit(tmp_path, monkeypatch):
-    """An independent classifier agrees with the labels asked for, of a whole run; and with no other label."""
-    monkeypatch.chdir(tmp_path)
-    assert main(["train", "model=realnvp", "dataset=digits", "model.conditional=true", "out=run"]) == 0
-    assert main(["sample", "ckpt=run", "n=400", "y=[0,1,2,3,4,5,6,7,8,9]", "out=drawn"]) == 0
-    with np.load("drawn/samples.npz") as found:
-        x, y = torch.from_numpy(found["x"]), torch.from_numpy(found["y"])
-    assert accuracy(x, y) > 0.9
-    assert accuracy(x, (y + 1) % 10) < 0.05
 
 
 def what_leaves_is_gaussian_given_what_stays() -> None:

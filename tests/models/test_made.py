@@ -5,9 +5,7 @@ from contextlib import contextmanager
 import pytest
 import torch
 
-from gentool.cli import main
 from gentool.training.rng import fork
-from tests.classifier import accuracy
 from tests.laws import exact_laws
 from tests.laws.subjects import build, endless, examples, train
 
@@ -52,16 +50,3 @@ def test_one_mask_for_all_is_caught(ensemble, monkeypatch):
     p = ensemble.log_prob(x)
     monkeypatch.setattr(type(body), "wearing", lambda self, mask: the_first(mask))
     assert not torch.allclose(ensemble.log_prob(x), p, atol=1e-3)
-
-
-@pytest.mark.slow
-def test_samples_of_a_class_look_like_it(tmp_path):
-    assert main(["train", "model=made", "dataset=digits", "model.conditional=true", f"out={tmp_path / 'run'}"]) == 0
-    import gentool
-
-    model = gentool.load(str(tmp_path / "run")).model
-    y = torch.arange(10).repeat(40)
-    with fork(0):
-        x = model.sample(len(y), y)
-    assert accuracy(x, y) > 0.7
-    assert accuracy(x, (y + 1) % 10) < 0.15

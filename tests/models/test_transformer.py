@@ -1,16 +1,13 @@
 """The causal transformer: the laws of its caches and its mask, and the faults they are for."""
 
-import numpy as np
 import pytest
 import torch
 from torch.nn import functional
 
-from gentool.cli import main
 from gentool.errors import UsageError
 from gentool.nn import transformer as module
 from gentool.nn.sequence import raster
 from gentool.nn.transformer import Transformer, transformer
-from tests.classifier import accuracy
 from tests.laws import autoregressive_laws as laws
 from tests.laws.subjects import Subject
 from tests.spaces import space
@@ -109,13 +106,3 @@ def test_pixels_come_row_by_row_and_channels_together():
 def test_heads_that_do_not_divide_are_refused():
     with pytest.raises(UsageError, match="heads=3"):
         transformer(space((6,), levels=4), 4, 0, layers=1, heads=3, features=16, dropout=0.0)
-
-
-@pytest.mark.slow
-def test_labels_decide_the_digit(tmp_path, monkeypatch):
-    """An independent classifier agrees with the labels asked for, of a whole run."""
-    monkeypatch.chdir(tmp_path)
-    assert main(["train", "model=transformer", "dataset=digits", "model.conditional=true", "out=run"]) == 0
-    assert main(["sample", "ckpt=run", "n=200", "y=[0,1,2,3,4,5,6,7,8,9]", "out=drawn"]) == 0
-    with np.load("drawn/samples.npz") as found:
-        assert accuracy(torch.from_numpy(found["x"]), torch.from_numpy(found["y"])) > 0.8

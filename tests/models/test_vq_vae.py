@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator
 from functools import cache, partial
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -19,7 +18,6 @@ from gentool.nn.resnet import grid_decoder, grid_encoder
 from gentool.space import DataSpace
 from gentool.training.optimizers import Optimizers
 from gentool.training.rng import fork
-from tests.classifier import accuracy
 from tests.laws import autoregressive_laws, laws
 from tests.laws.laws import Recorder
 from tests.spaces import space
@@ -386,16 +384,3 @@ def test_refusals_name_the_reason():
         vq_vae(decoder=partial(grid_decoder, **{**NETWORK, "hidden_channels": [4, 6]}))
     with pytest.raises(UsageError, match="at least one stage"):
         vq_vae(encoder=partial(grid_encoder, side=2, **{**NETWORK, "hidden_channels": []}))
-
-
-@pytest.mark.slow
-def test_labels_decide_the_digit(tmp_path, monkeypatch):
-    """The prior alone sees the label, and an independent classifier agrees: a whole run, and its checkpoint alone."""
-    monkeypatch.chdir(tmp_path)
-    from gentool.cli import main
-
-    assert main(["train", "model=vq_vae", "dataset=digits", "model.conditional=true", "out=run"]) == 0
-    assert main(["sample", "ckpt=run", "n=200", "y=[0,1,2,3,4,5,6,7,8,9]", "out=drawn"]) == 0
-    with np.load(tmp_path / "drawn" / "samples.npz") as drawn:
-        x, y = torch.from_numpy(drawn["x"]), torch.from_numpy(drawn["y"])
-    assert accuracy(x, y) > 0.6
