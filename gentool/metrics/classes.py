@@ -7,7 +7,7 @@ from torch import Tensor
 from gentool.metrics.bootstrap import bootstrap_error
 from gentool.metrics.classifier import VERSION
 from gentool.metrics.evaluation import Evaluation, Result, Several
-from gentool.metrics.features import AT_ONCE, digit_classifier, examples, features_for, scaled
+from gentool.metrics.features import AT_ONCE, digit_classifier, embedded, examples, features_for, scaled
 from gentool.metrics.likelihood import mean_and_error
 from gentool.metrics.representation import vote
 
@@ -102,18 +102,13 @@ class LabelAccuracy:
 
     def __call__(self, evaluation: Evaluation) -> Result:
         """Measure; see `Metric`."""
-        x, y = evaluation.labelled_samples(self.num_samples)
-        features = features_for(evaluation, None)
-        train, train_y = examples(evaluation, self.num_examples, train=True)
-        held_out, held_out_y = examples(evaluation)
-        assert train_y is not None and held_out_y is not None  # a model of p(x | y) has data with labels
-        z = features.of(train, evaluation.say)
-
-        def accuracy(x: Tensor, y: Tensor) -> tuple[float, float | None]:
-            right = vote(z, train_y, features.of(x, evaluation.say), self.k) == y
-            return mean_and_error(right.double())
-
-        value, error = accuracy(x, y)
-        judge = f"{self.k} nearest of {len(z):,} training examples in {features.name}"
-        own = round(accuracy(held_out, held_out_y)[0], 4)
-        return Result(value, error, {"judge": judge, "num_samples": len(x), "held_out": own})
+        _, asked = evaluation.labelled_samples(self.num_samples)
+        drawn, held_out, name = embedded(evaluation, None, self.num_samples)
+        train, classes = examples(evaluation, self.num_examples, train=True)
+        _, truth = examples(evaluation)
+        assert classes is not None and truth is not None  # a model of p(x | y) has data with labels
+        known = features_for(evaluation, None).of(train, evaluation.say)
+        value, error = mean_and_error((vote(known, classes, drawn, self.k) == asked).double())
+        own, _ = mean_and_error((vote(known, classes, held_out, self.k) == truth).double())
+        judge = f"{self.k} nearest of {len(known):,} training examples in {name}"
+        return Result(value, error, {"judge": judge, "num_samples": len(asked), "held_out": round(own, 4)})
