@@ -1,6 +1,6 @@
 """A block of a transformer at one position after another: keys and values stay, in as few calls as there are."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -50,13 +50,14 @@ class BlockCache:
 
 def _gelu(h: Tensor) -> Tensor:
     """Return what `functional.gelu` does, without oneDNN where to set up its kernel takes longer than to run it."""
-    if h.numel() > FEW or not torch.backends.mkldnn.enabled:
+    onednn: Any = torch.backends.mkldnn  # whose type does not say that it can be set
+    if h.numel() > FEW or not onednn.enabled:
         return functional.gelu(h)
-    torch.backends.mkldnn.enabled = False
+    onednn.enabled = False
     try:
         return functional.gelu(h)
     finally:
-        torch.backends.mkldnn.enabled = True
+        onednn.enabled = True
 
 
 def _affine(layer: nn.Linear) -> tuple[Tensor, Tensor]:
