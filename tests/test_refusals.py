@@ -107,7 +107,10 @@ def test_a_signal_to_processes_saves_the_run_at_once(folder):
     while time.monotonic() - begun < 100 and not (lines.is_file() and lines.stat().st_size):
         time.sleep(0.2)
     process.terminate()
-    (line,) = process.communicate(timeout=60)[1].decode().splitlines()
+    said = process.communicate(timeout=60)[1].decode().splitlines()
+    said = [line for line in said if not line.startswith("[W")]  # torch's own, where a process is slow to leave
+    assert len(said) == 1, said
+    line = said[0]
     assert process.returncode == 143
     assert "gentool train resume=" in line
     assert read_checkpoint(folder / "run" / "checkpoints" / "last.pt")["step"] > 0
