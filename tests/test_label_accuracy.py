@@ -23,11 +23,10 @@ WHOLE = {
     "beta_vae": 0.85, "iwae": 0.75, "vae_conv": 0.8, "vae_svi": 0.75, "vq_vae": 0.5,
     "glow": 0.85, "nsf": 0.85, "realnvp": 0.85,
     "char_rnn": 0.85, "pixelcnn": 0.8, "transformer": 0.8,
-    "dcgan": 0.9, "sngan": 0.5, "wgan": 0.8, "wgan_gp": 0.85, "ebm": 0.85,
+    "dcgan": 0.9, "sngan": 0.85, "wgan": 0.8, "wgan_gp": 0.85, "ebm": 0.85,
     "ddpm": 0.9, "flow_matching": 0.85, "ncsn": 0.75,
 }  # fmt: skip
-"""The same of whole recipes, a minute or more each; docs/metrics.md has what they come to. Of sngan it is not yet
-known."""
+"""The same of whole recipes, a minute or more each; docs/metrics.md has what they come to."""
 
 GUIDED = {"edm"}  # below, by its guidance
 NO_DIGITS = {"ngram"}  # its memory ends within a row of pixels
