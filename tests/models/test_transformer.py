@@ -8,6 +8,7 @@ from gentool.errors import UsageError
 from gentool.nn import transformer as module
 from gentool.nn.sequence import raster
 from gentool.nn.transformer import Transformer, transformer
+from gentool.nn.transformer_cache import FEW, _gelu
 from tests.laws import autoregressive_laws as laws
 from tests.laws.subjects import Subject
 from tests.spaces import space
@@ -106,3 +107,10 @@ def test_pixels_come_row_by_row_and_channels_together():
 def test_heads_that_do_not_divide_are_refused():
     with pytest.raises(UsageError, match="heads=3"):
         transformer(space((6,), levels=4), 4, 0, layers=1, heads=3, features=16, dropout=0.0)
+
+
+@pytest.mark.parametrize("numbers", [1, FEW, FEW + 1])
+def test_gelu_of_few_numbers_is_the_same_and_leaves_the_switch_as_it_was(numbers):
+    x = torch.linspace(-6, 6, numbers)
+    torch.testing.assert_close(_gelu(x), functional.gelu(x))
+    assert torch.backends.mkldnn.enabled == torch.backends.mkldnn.is_available()

@@ -33,19 +33,17 @@ class Gaussianise(Transform):
         return 2 * NORMAL.cdf(z) - 1, (NORMAL.log_prob(z) + log(2)).flatten(1).sum(1)
 
 
+def flow(data, transform, dequantisation):
+    return Flow(
+        data, transform=transform, prior="normal", components=1, dequantisation=dequantisation, alpha=None,
+        conditional=False, sampler={"temperature": 1.0},
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize("levels", [2, 17, 256])
 def test_a_uniform_density_has_log_levels_nats_a_pixel(levels):
     data = space((1, 4, 3), levels=levels, classes=0)
-    model = Flow(
-        data,
-        transform=lambda where, classes: Compose([Gaussianise(), Flatten(where.shape)]),
-        prior="normal",
-        components=1,
-        dequantisation="uniform",
-        alpha=None,
-        conditional=False,
-        sampler={"temperature": 1.0},
-    )
+    model = flow(data, lambda where, classes: Compose([Gaussianise(), Flatten(where.shape)]), "uniform")
     x = torch.randint(0, levels, (50, 1, 4, 3))
     expected = torch.full((50,), -12 * log(levels))
     for draws in (1, 5):
@@ -150,16 +148,7 @@ def bound_lies_below(shape):
     """E_q[log p(x + u) - log q(u | x)] <= log p(x) = log E_q[p / q], by quadrature over the cube; rising with draws."""
     data = space(shape, levels=LEVELS, classes=0)
     with fork(1):
-        model = Flow(
-            data,
-            transform=partial(realnvp, couplings=2, scales=1, bound=1.0, network=NETWORK),
-            prior="normal",
-            components=1,
-            dequantisation="variational",
-            alpha=None,
-            conditional=False,
-            sampler={"temperature": 1.0},
-        ).double()
+        model = flow(data, partial(realnvp, couplings=2, scales=1, bound=1.0, network=NETWORK), "variational").double()
         for parameter in model.transform.parameters():
             parameter.data.add_(0.5 * torch.randn_like(parameter))
     model.noise = noise(shape, 0.1)
