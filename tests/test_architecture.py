@@ -21,6 +21,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "probability": FACTS,
     "models": MATHEMATICS,
     "data": FACTS | {"probability"},  # the toy sets are drawn from densities that a model may be, too
+    "kinds": {"data"},  # of which it takes headers.py only, which imports nothing
     "device": FACTS | {"nn"},
     "config": {"errors"},
     "describe": {"errors"},
@@ -35,7 +36,7 @@ ANYTHING_BUT_UP = {"cli", "__main__"}  # what stands above the commands
 ABOVE = {"cli", "__init__", "__main__"}  # `gentool.build` and `gentool.load` compose as the command line does
 ITS_SUBJECT = {"commands/list.py": {"cli"}}  # it shows what the command line knows: the help of every choice
 HEAVY = {"matplotlib", "sklearn", "torchvision", "tensorboard", "rich", "PIL", "scipy"}
-LIGHT = {"__init__", "__main__", "cli", "config", "describe", "errors"}
+LIGHT = {"__init__", "__main__", "cli", "config", "describe", "errors", "kinds"}
 
 
 def part(path: Path) -> str:

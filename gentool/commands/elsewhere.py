@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from gentool.commands.score import into_space, read_examples
-from gentool.data.listing import SUFFIXES
+from gentool.data.headers import SUFFIXES
 from gentool.errors import UsageError
 from gentool.space import DataSpace
 

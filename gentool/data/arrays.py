@@ -10,9 +10,8 @@ from pydantic import Field, NonNegativeInt
 
 from gentool.data.binarise import Binarize
 from gentool.data.dataset import Dataset, Share, Table, check_labels, image_dataset, point_dataset
+from gentool.data.headers import channel_axis
 from gentool.errors import UsageError
-
-_CHANNELS = (1, 2, 3, 4)
 
 
 def array(*, path: str | None, validation: Share, test: Share, seed: NonNegativeInt) -> Dataset:
@@ -155,9 +154,9 @@ def _channels_first(x: Any, channels: str | None, path: str | None) -> Any:
         return x[:, None]
     if x.ndim != 4:
         raise UsageError(f"{path}: x has shape {x.shape}; expected (n, H, W), (n, H, W, C) or (n, C, H, W)")
-    found = [name for name, axis in (("first", 1), ("last", 3)) if x.shape[axis] in _CHANNELS]
-    chosen = channels or (found[0] if len(found) == 1 else None)
-    if chosen not in found:
-        wanted = "set dataset.channels=first or last" if found and not channels else "expected 1 to 4 channels"
+    chosen = channel_axis(x.shape, channels)
+    if chosen is None:
+        is_ambiguous = not channels and channel_axis(x.shape, "first")
+        wanted = "set dataset.channels=first or last" if is_ambiguous else "expected 1 to 4 channels"
         raise UsageError(f"{path}: x has shape {x.shape}, which axis holds the channels is not clear: {wanted}")
     return x if chosen == "first" else x.transpose(0, 3, 1, 2)

@@ -15,7 +15,8 @@ from gentool.batch import Batch
 from gentool.data import binarise
 from gentool.data.binarise import Binarize
 from gentool.data.dataset import Dataset, Share, Source, image_space, partition
-from gentool.data.listing import Header, Listing, Mode, scan, survey
+from gentool.data.headers import Header, Mode
+from gentool.data.listing import Listing, scan, survey
 from gentool.data.pixels import Pixels
 from gentool.data.places import cache_folder
 from gentool.errors import RunError, UsageError

@@ -6,36 +6,16 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Literal, NamedTuple
+from typing import Any
 
 import numpy as np
 
+from gentool.data.headers import SUFFIXES, Header, is_hidden, read_header
 from gentool.data.progress import progress
 from gentool.errors import UsageError
 
-Mode = Literal["grey", "rgb"]
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
-
 _SPLITS = {"train": "train", "test": "test", "valid": "valid", "val": "valid"}
-_GREY = ("1", "L", "LA", "La", "I", "I;16", "I;16L", "I;16B", "I;16N")
-_ENDS = {b"\xff\xd8": b"\xff\xd9", b"\x89P": b"IEND"}  # of JPEG and PNG files that are not truncated
 _CHUNK = 4096
-_TURNED = ("JPEG", "MPO", "TIFF", "WEBP")  # what cameras write; Pillow would decode a PNG to look for it
-_ORIENTATION = 0x0112  # EXIF: 5 to 8 swap the sides
-
-
-class Header(NamedTuple):
-    """What an image file says of itself.
-
-    Attributes:
-        height: in pixels, upright.
-        width: in pixels, upright.
-        mode: grey, or rgb for all that has colour.
-    """
-
-    height: int
-    width: int
-    mode: Mode
 
 
 @dataclass(frozen=True)
@@ -77,7 +57,7 @@ def scan(root: Path) -> Listing:
     """
     if not root.is_dir():
         raise UsageError(f"dataset.path={root}: there is no such folder")
-    folders = {entry.name: entry for entry in sorted(root.iterdir()) if entry.is_dir() and not _is_hidden(entry.name)}
+    folders = {entry.name: entry for entry in sorted(root.iterdir()) if entry.is_dir() and not is_hidden(entry.name)}
     split_folders = {_SPLITS[name]: path for name, path in folders.items() if name in _SPLITS}
     has_splits = "train" in split_folders and ("test" in split_folders or set(folders) <= set(_SPLITS))
     found: list[tuple[bytes, int, int, int, int]] = []  # name, split, label, size, time of change
@@ -119,45 +99,8 @@ def survey(listing: Listing, workers: int) -> dict[Header, int]:
     return first
 
 
-def read_header(path: Path) -> Header:
-    """Return what an image file says of itself, without decoding it.
-
-    Args:
-        path: the file.
-
-    Returns:
-        Its size, upright by its EXIF orientation, and mode.
-
-    Raises:
-        UsageError: it is no image, or it is truncated.
-    """
-    from PIL import Image
-
-    try:
-        with path.open("rb") as file, Image.open(file) as image:
-            width, height = image.size
-            if image.format in _TURNED and image.getexif().get(_ORIENTATION, 1) >= 5:
-                width, height = height, width
-            mode: Mode = "grey" if image.mode in _GREY else "rgb"
-            if not _ends_well(file):
-                image.load()  # truncated, or its end lies before a camera's own data: decoding tells
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise UsageError(f"{path}: not a readable image ({error})") from error
-    return Header(height, width, mode)
-
-
-def _ends_well(file: IO[bytes]) -> bool:
-    place = file.tell()
-    file.seek(0)
-    start = file.read(2)
-    file.seek(max(0, file.seek(0, os.SEEK_END) - 64))
-    end = file.read()
-    file.seek(place)
-    return start not in _ENDS or _ENDS[start] in end
-
-
 def _class_names(folder: Path) -> tuple[str, ...]:
-    entries = sorted(entry for entry in folder.iterdir() if not _is_hidden(entry.name))
+    entries = sorted(entry for entry in folder.iterdir() if not is_hidden(entry.name))
     classes = tuple(entry.name for entry in entries if entry.is_dir())
     loose = next((entry for entry in entries if entry.is_file() and entry.suffix.lower() in SUFFIXES), None)
     if classes and loose is not None:
@@ -188,12 +131,8 @@ def _walk(folder: str) -> list[str]:
         os.path.join(base, name)
         for base, _, names in os.walk(folder)
         for name in names
-        if name.lower().endswith(SUFFIXES) and not _is_hidden(name)
+        if name.lower().endswith(SUFFIXES) and not is_hidden(name)
     ]
-
-
-def _is_hidden(name: str) -> bool:
-    return name.startswith((".", "__MACOSX"))
 
 
 def _some(names: Sequence[str]) -> str:
