@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gentool.errors import nearest
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class DataSpace:
@@ -23,6 +25,7 @@ class DataSpace:
             in every dimension (a pixel that is always black has no deviation).
         frequencies: (classes,) share of each class in the training split; sums to 1.
         vocabulary: the symbols of text, empty otherwise.
+        class_names: names of the classes, in the order of their numbers; empty where they have none.
     """
 
     shape: tuple[int, ...]
@@ -33,6 +36,7 @@ class DataSpace:
     scale: Tensor
     frequencies: Tensor
     vocabulary: tuple[str, ...]
+    class_names: tuple[str, ...] = ()
 
     @property
     def dims(self) -> int:
@@ -129,6 +133,28 @@ class DataSpace:
                 raise ValueError(f"the data has no {symbol!r}")
         return torch.tensor([numbers[symbol] for symbol in symbols], dtype=self.dtype)
 
+    def class_number(self, label: int | str) -> int:
+        """Return the number of a class that is given by its number or its name.
+
+        Args:
+            label: a number in 0..classes-1, or one of `class_names`.
+
+        Returns:
+            The number.
+
+        Raises:
+            ValueError: there is no such class; the nearest name is given.
+        """
+        if isinstance(label, str) and label in self.class_names:
+            return self.class_names.index(label)
+        if str(label).isdecimal() and int(label) < self.classes:
+            return int(label)
+        if not self.classes:
+            raise ValueError("the data has no classes")
+        numbers = f"0..{self.classes - 1}"
+        hint = f" or a name: {nearest(label, self.class_names)}" if self.class_names else ""
+        raise ValueError(f"there is no class {label!r}; expected a number in {numbers}{hint}")
+
     def check(self, x: Tensor) -> None:
         """Raise ValueError, naming the first offender, where x is not (batch, *shape) inside the space.
 
@@ -165,4 +191,5 @@ class DataSpace:
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> "DataSpace":
         """Rebuild a space from `state()`."""
-        return cls(**{**state, "shape": tuple(state["shape"]), "vocabulary": tuple(state["vocabulary"])})
+        tuples = {key: tuple(state[key]) for key in ("shape", "vocabulary", "class_names") if key in state}
+        return cls(**{**state, **tuples})

@@ -16,7 +16,7 @@ CONFIGURATION = {"errors", "config", "schema", "describe"}
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "batch": set(),
-    "space": set(),
+    "space": {"errors"},
     "nn": FACTS,
     "probability": FACTS,
     "models": MATHEMATICS,

@@ -1,8 +1,11 @@
 """The public space of x: to and from model space, and what it refuses."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
+from gentool.space import DataSpace
 from tests.spaces import space
 
 
@@ -53,3 +56,21 @@ def test_state_goes_round():
     assert again.shape == (2,)
     assert again.vocabulary == ("a", "b")
     assert torch.equal(again.frequencies, where.frequencies)
+
+
+def test_classes_are_found_by_number_and_by_name():
+    named = replace(space((2,), classes=3), class_names=("cat", "dog", "red_disc"))
+    assert [named.class_number(label) for label in (0, "2", "dog", "red_disc")] == [0, 2, 1, 2]
+    assert DataSpace.from_state(named.state()).class_names == named.class_names
+    with pytest.raises(ValueError, match=r"no class 'dgo'; expected a number in 0..2 or a name: did you mean 'dog'"):
+        named.class_number("dgo")
+    with pytest.raises(ValueError, match=r"no class 3; expected a number in 0..2"):
+        named.class_number(3)
+    with pytest.raises(ValueError, match="has no classes"):
+        space((2,)).class_number(0)
+
+
+def test_a_state_of_format_1_has_no_class_names():
+    state = space((2,), classes=3).state()
+    del state["class_names"]
+    assert DataSpace.from_state(state).class_names == ()

@@ -10,15 +10,19 @@ from pydantic import Field, NonNegativeInt
 
 from gentool.data.binarise import Binarize
 from gentool.data.dataset import Dataset, Share, Table, check_labels, image_dataset, point_dataset
-from gentool.data.headers import channel_axis
+from gentool.data.headers import channel_axis, file_format
+from gentool.data.tables import Label, NumberTable, read_csv, read_parquet
 from gentool.errors import UsageError
 
 
-def array(*, path: str | None, validation: Share, test: Share, seed: NonNegativeInt) -> Dataset:
-    """Read points from a `.npz` with `x` (n, d) and optionally integer `y` (n,), or from a `.npy`.
+def array(*, path: str | None, label: Label | None, validation: Share, test: Share, seed: NonNegativeInt) -> Dataset:
+    """Read points, or a table, from a `.npz`, `.npy`, `.csv` or `.parquet` file.
+
+    A `.npz` holds `x` (n, d) and optionally `y` (n,), integers or words; a `.csv` or `.parquet` columns of numbers.
 
     Args:
         path: the file.
+        label: the column of a `.csv` or `.parquet` that holds labels, integers or words, by its name or number.
         validation: share of the examples held out for validation.
         test: share of the examples held out for the test.
         seed: of the split.
@@ -29,9 +33,8 @@ def array(*, path: str | None, validation: Share, test: Share, seed: NonNegative
     Raises:
         UsageError: the file is absent, unreadable, empty or of another shape, or a value is not finite.
     """
-    x, y = read_arrays(path, "array")
-    if x.ndim == 1:
-        x = x[:, None]
+    table = _read(path, label)
+    x = table.x[:, None] if table.x.ndim == 1 else table.x
     if x.ndim != 2 or x.dtype.kind not in "fiub":
         raise UsageError(f"{path}: x has shape {x.shape} and type {x.dtype}; expected (n, d) numbers")
     with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is named below
@@ -40,9 +43,21 @@ def array(*, path: str | None, validation: Share, test: Share, seed: NonNegative
     if len(bad):
         row, column = (int(i) for i in bad[0])
         raise UsageError(f"{path}: x[{row}, {column}] = {x[row, column]} is not a finite float32")
-    labels, classes = _labels(y, len(x), path)
-    table = Table(torch.from_numpy(points), labels)
-    return point_dataset(table, classes, validation=validation, test_share=test, seed=seed)
+    labels, classes, names = _labels(table.y, len(x), path, table.class_names)
+    rows = Table(torch.from_numpy(points), labels)
+    return point_dataset(rows, classes, class_names=names, validation=validation, test_share=test, seed=seed)
+
+
+def _read(path: str | None, label: Label | None) -> NumberTable:
+    file = _existing(path, "array")
+    kind = file_format(file)
+    if kind == "csv":
+        return read_csv(file, label)
+    if kind == "parquet":
+        return read_parquet(file, label)
+    if label is not None:
+        raise UsageError(f"dataset.label={label}: only a .csv or .parquet has columns; {path} is another file")
+    return NumberTable(*read_arrays(path, "array"), ())
 
 
 def image_array(
@@ -84,12 +99,13 @@ def image_array(
         raise UsageError(
             f"{path}: image {row} holds {images[row].max()}; expected 0..{levels - 1} (dataset.levels={levels})"
         )
-    labels, classes = _labels(y, len(images), path)
+    labels, classes, class_names = _labels(y, len(images), path)
     return image_dataset(
         Table(torch.from_numpy(images), labels),
         None,
         levels=levels,
         classes=classes,
+        class_names=class_names,
         binarize=binarize,
         validation=validation,
         test_share=test,
@@ -110,11 +126,11 @@ def read_arrays(path: str | None, dataset: str) -> tuple[Any, Any]:
     Raises:
         UsageError: there is no such file, or it holds no such arrays.
     """
-    if path is None:
-        raise UsageError(f"dataset.path is not set: expected a file, dataset={dataset} dataset.path=FILE.npz")
-    file = Path(path).expanduser()
-    if not file.is_file():
-        raise UsageError(f"dataset.path={path}: there is no such file")
+    file = _existing(path, dataset)
+    if file_format(file) not in ("npz", "npy"):
+        others = ", .csv or .parquet" if dataset == "array" else ""
+        wanted = f".npz, .npy{others}" if others else ".npz or .npy"
+        raise UsageError(f"{path}: not a readable {wanted} file")
     try:
         content = np.load(file, allow_pickle=False)
         if isinstance(content, np.ndarray):
@@ -126,17 +142,35 @@ def read_arrays(path: str | None, dataset: str) -> tuple[Any, Any]:
                     raise UsageError(f"{path}: holds {', '.join(names) or 'nothing'}; expected an array named x")
                 x, y = content["x"], content["y"] if "y" in names else None
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, KeyError, zipfile.error, MemoryError) as error:
-        raise UsageError(f"{path}: not a readable .npz or .npy file ({error})") from error
+        # numpy's own words on an array of objects are about pickles, and to load one would run what it holds
+        reason = "it holds Python objects, where numbers are expected" if "pickle" in str(error) else error
+        raise UsageError(f"{path}: not a readable .npz or .npy file ({reason})") from error
     if x.ndim == 0 or not x.size:
         raise UsageError(f"{path}: x has shape {x.shape}; expected at least one example")
     return x, y
 
 
-def _labels(y: Any, examples: int, path: str | None) -> tuple[torch.Tensor | None, int]:
+def _existing(path: str | None, dataset: str) -> Path:
+    if path is None:
+        raise UsageError(f"dataset.path is not set: expected a file, dataset={dataset} dataset.path=FILE.npz")
+    file = Path(path).expanduser()
+    if not file.is_file():
+        what = "is a folder; expected a file" if file.is_dir() else "there is no such file"
+        raise UsageError(f"dataset.path={path}: {what}")
+    return file
+
+
+def _labels(
+    y: Any, examples: int, path: str | None, class_names: tuple[str, ...] = ()
+) -> tuple[torch.Tensor | None, int, tuple[str, ...]]:
+    """Return labels, the number of classes and their names; words are numbered in alphabetical order."""
     if y is None:
-        return None, 0
+        return None, 0, ()
+    if y.dtype.kind == "U" and y.shape == (examples,):
+        words, y = np.unique(y, return_inverse=True)
+        class_names = tuple(words.tolist())
     if y.dtype.kind not in "iu" or y.shape != (examples,):
-        raise UsageError(f"{path}: y has shape {y.shape} and type {y.dtype}; expected ({examples},) integers")
+        raise UsageError(f"{path}: y has shape {y.shape} and type {y.dtype}; expected ({examples},) integers or words")
     labels = torch.from_numpy(y.astype(np.int64))
     classes = int(labels.max()) + 1
     if classes > examples:  # else a stray label would make millions of classes
@@ -145,7 +179,7 @@ def _labels(y: Any, examples: int, path: str | None) -> tuple[torch.Tensor | Non
             f"{path}: label {classes - 1} of example {row}; expected 0..classes-1, and no more classes than examples"
         )
     check_labels(labels, examples, classes, str(path))
-    return labels, classes
+    return labels, classes, class_names
 
 
 def _channels_first(x: Any, channels: str | None, path: str | None) -> Any:

@@ -63,7 +63,15 @@ def cifar10(*, root: str | None, binarize: Binarize, validation: Share, seed: No
         batches = [_read_pickle(path) for path in pickles]
         train, test = _joined(batches[:-1]), batches[-1]
     return image_dataset(
-        train, test, levels=256, classes=10, binarize=binarize, validation=validation, test_share=0.0, seed=seed
+        train,
+        test,
+        levels=256,
+        classes=10,
+        class_names=CIFAR10_CLASSES,
+        binarize=binarize,
+        validation=validation,
+        test_share=0.0,
+        seed=seed,
     )
 
 

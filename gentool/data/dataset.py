@@ -170,6 +170,7 @@ def image_dataset(
     *,
     levels: int,
     classes: int,
+    class_names: tuple[str, ...] = (),
     binarize: Binarize,
     validation: float,
     test_share: float,
@@ -182,6 +183,7 @@ def image_dataset(
         test: a test split of the dataset's own, or None.
         levels: grey levels of x, at most 256.
         classes: number of classes, 0 without labels.
+        class_names: names of the classes, where they have names.
         binarize: how levels become 0 and 1. Validation and test are fixed by (seed, row), whatever the batches.
         validation: share of `train` held out for validation.
         test_share: share of `train` held out for the test, where `test` is None.
@@ -204,12 +206,20 @@ def image_dataset(
         levels=levels if binarize == "none" else 2,
         classes=classes,
         examples=len(splits[0]),
+        class_names=class_names,
     )
     return Dataset(space, splits[0], splits[1], splits[2], density=None)
 
 
 def image_space(
-    x: Tensor, y: Tensor | None, *, stored_levels: int, levels: int, classes: int, examples: int
+    x: Tensor,
+    y: Tensor | None,
+    *,
+    stored_levels: int,
+    levels: int,
+    classes: int,
+    examples: int,
+    class_names: tuple[str, ...] = (),
 ) -> DataSpace:
     """Return the space of images.
 
@@ -220,6 +230,7 @@ def image_space(
         levels: levels that batches have: 2 where they are binarised.
         classes: number of classes, 0 without labels.
         examples: size of the training split.
+        class_names: names of the classes, where they have names.
 
     Returns:
         The facts of the data; location and scale are measured on `x`.
@@ -234,17 +245,26 @@ def image_space(
         scale=torch.full(x.shape[1:], levels - 1.0),
         frequencies=frequencies(y, classes),
         vocabulary=(),
+        class_names=class_names,
     )
 
 
-def point_dataset(table: Table, classes: int, *, validation: float, test_share: float, seed: int) -> Dataset:
+def point_dataset(
+    table: Table,
+    classes: int,
+    *,
+    class_names: tuple[str, ...] = (),
+    validation: float,
+    test_share: float,
+    seed: int,
+) -> Dataset:
     """Build a dataset of real vectors: x (n, d) float32, cut into three seeded parts."""
     parts = [table.rows(rows) for rows in partition(len(table.x), [validation, test_share], seed)]
     train, valid, test = (Rows(part.x, part.y) for part in parts)
-    return Dataset(point_space(parts[0], classes), train, valid, test, density=None)
+    return Dataset(point_space(parts[0], classes, class_names), train, valid, test, density=None)
 
 
-def point_space(train: Table, classes: int) -> DataSpace:
+def point_space(train: Table, classes: int, class_names: tuple[str, ...] = ()) -> DataSpace:
     """Return the space of real vectors; a dimension that never varies has scale 1."""
     x = train.x.double()
     scale = x.std(0, correction=0)
@@ -257,6 +277,7 @@ def point_space(train: Table, classes: int) -> DataSpace:
         scale=torch.where(scale > 0, scale, 1.0).float(),
         frequencies=frequencies(train.y, classes),
         vocabulary=(),
+        class_names=class_names,
     )
 
 

@@ -170,7 +170,15 @@ def _dataset(
         x = splits[0].batch(some, noise).x
     except RunError as error:  # nothing has begun yet
         raise UsageError(str(error)) from error
-    space = image_space(x, y, stored_levels=levels, levels=levels, classes=classes, examples=len(parts[0]))
+    space = image_space(
+        x,
+        y,
+        stored_levels=levels,
+        levels=levels,
+        classes=classes,
+        examples=len(parts[0]),
+        class_names=listing.classes,
+    )
     return Dataset(space, splits[0], splits[1], splits[2], density=None)
 
 

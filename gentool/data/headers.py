@@ -147,12 +147,12 @@ def csv_columns(file: Path) -> Columns:
 
 
 def is_number(field: str) -> bool:
-    """Whether a field of a text table is a number; an empty field is not."""
+    """Whether a field of a text table is a number; an empty field is not, nor are digits that underscores group."""
     try:
         float(field)
     except ValueError:
         return False
-    return True
+    return "_" not in field
 
 
 def parquet_columns(file: Path) -> tuple[str, ...]:

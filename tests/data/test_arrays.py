@@ -8,8 +8,8 @@ from gentool.data.arrays import array, image_array
 from gentool.errors import UsageError
 from tests.data.files import npz
 
-SPLIT = {"validation": 0.1, "test": 0.1, "seed": 0}
-IMAGES = {**SPLIT, "levels": None, "channels": None, "binarize": "none"}
+SPLIT = {"label": None, "validation": 0.1, "test": 0.1, "seed": 0}
+IMAGES = {"validation": 0.1, "test": 0.1, "seed": 0, "levels": None, "channels": None, "binarize": "none"}
 
 
 def points(n: int = 50, d: int = 3) -> np.ndarray:
@@ -90,7 +90,7 @@ def nan_at(row: int, column: int, value: float = np.nan) -> np.ndarray:
         ({"x": np.array(["a", "b"])}, "expected .n, d. numbers"),
         ({"z": points()}, "holds z; expected an array named x"),
         ({"x": points(), "y": np.zeros(49, int)}, r"y has shape \(49,\)"),
-        ({"x": points(), "y": np.zeros(50)}, "float64; expected .50,. integers"),
+        ({"x": points(), "y": np.zeros(50)}, "float64; expected .50,. integers or words"),
         ({"x": points(), "y": np.where(np.arange(50) == 9, -1, 0)}, "label -1 of example 9 lies outside"),
         ({"x": points(), "y": np.where(np.arange(50) == 9, 10**9, 0)}, "label 1000000000 of example 9"),
         ({"x": np.zeros((1, 2))}, "leave none for training"),
@@ -126,6 +126,21 @@ def test_bad_files_are_refused_by_name(tmp_path):
         with pytest.raises(UsageError, match=r"bad.npz: not a readable"):
             array(path=str(tmp_path / "bad.npz"), **SPLIT)
     np.save(tmp_path / "objects.npy", np.array([{}], dtype=object), allow_pickle=True)
-    with pytest.raises(UsageError, match="not a readable"):  # a pickle could run code
-        array(path=str(tmp_path / "objects.npy"), **SPLIT)
+    np.savez(tmp_path / "objects.npz", x=np.array([{}], dtype=object))
+    (tmp_path / "words.dat").write_text("some text")
+    for name in ("objects.npy", "objects.npz", "words.dat"):  # a pickle could run code
+        for reader, keys in ((array, SPLIT), (image_array, IMAGES)):
+            with pytest.raises(UsageError, match="not a readable") as caught:
+                reader(path=str(tmp_path / name), **keys)
+            assert "pickle" not in str(caught.value)
+    with pytest.raises(UsageError, match="is a folder"):
+        array(path=str(tmp_path), **SPLIT)
     assert len(array(path=whole, **SPLIT).train) == 40
+
+
+def test_labels_may_be_words(tmp_path):
+    y = np.array(["dog", "cat"])[np.arange(50) % 2]
+    space = array(path=npz(tmp_path / "a.npz", x=points(), y=y), **SPLIT).space
+    assert space.classes == 2 and space.class_names == ("cat", "dog")
+    data = image_array(path=npz(tmp_path / "b.npz", x=pixels(50, 5, 5), y=y), **{**IMAGES, "validation": 0, "test": 0})
+    assert data.space.class_names == ("cat", "dog") and data.train.y.tolist() == [1, 0] * 25
