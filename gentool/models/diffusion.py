@@ -116,7 +116,7 @@ class Diffusion(GenerativeModel):
         return Loss(self.objective(batch).mean(), {})
 
     def objective(self, batch: Batch) -> Tensor:
-        """Return (batch,) w(r) |x - x0|² / dims, each example at one r; labels hidden as in training."""
+        """Return (batch,) w(r) |x - x0|² / dims, each example at one r; only training hides labels."""
         x = self.space.to_model(batch.x)
         t = (torch.rand((), device=x.device) + torch.arange(len(x), device=x.device) / len(x)) % 1  # even over a batch
         r = self.noise.ratio(t)
@@ -130,9 +130,11 @@ class Diffusion(GenerativeModel):
         return weight(self.weighting, r, self.scale)
 
     def _hidden(self, y: Tensor | None) -> Tensor | None:
-        """Return labels of which a share, each for itself, is replaced by that of none."""
+        """Return labels of which in training a share, each for itself, is replaced by that of none."""
         if not self.conditional or y is None:
             return None
+        if not self.training:
+            return y
         return hide_labels(y, self.space.classes, self.label_dropout)
 
     def _denoise(self, z: Tensor, r: Tensor, y: Tensor | None) -> Tensor:

@@ -185,7 +185,8 @@ class FlowMatching(GenerativeModel):
     def chain(self, n: int, y: Tensor | None = None, *, frames: int) -> Tensor:
         """Return (frames, n, *space.shape), what `sample(n, y)` passes through, evenly over the solver's steps."""
         path = self._drawn(n, y)
-        return torch.stack([self._leave(path[round(i * (len(path) - 1) / (frames - 1))]) for i in range(frames)])
+        shown = [path[round(i * (len(path) - 1) / max(frames - 1, 1))] for i in range(frames - 1)]
+        return torch.stack([self._leave(x) for x in (*shown, path[-1])])
 
     def remarks(self) -> Mapping[str, float]:
         """Return how often the last sampling asked the network, for each sample."""

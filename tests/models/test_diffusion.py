@@ -212,6 +212,17 @@ def test_labels_are_hidden_one_by_one():
     labels_are_hidden_one_by_one(build("ddpm", "points", *LABELLED))
 
 
+def test_validation_sees_the_labels_as_they_are():
+    model, seen = build("ddpm", "points", *LABELLED), []
+    denoise = model.denoiser.forward
+    model.denoiser.forward = lambda z, r, y: (seen.append(y), denoise(z, r, y))[1]
+    batch = examples("points", 64)
+    with fork(0):
+        for mode in (True, False):
+            model.train(mode).objective(batch)
+    assert (seen[0] == model.space.classes).any() and torch.equal(seen[1], batch.y)
+
+
 def test_hiding_a_whole_batch_is_caught(monkeypatch):
     def whole(self, y):
         return torch.full_like(y, self.space.classes) if torch.rand(()) < self.label_dropout else y

@@ -189,6 +189,8 @@ def test_chain_ends_in_the_samples():
         chain = model.chain(3, frames=5)
     with fork(0):
         assert torch.equal(chain[-1], model.sample(3))
+    with fork(0):
+        assert torch.equal(model.chain(3, frames=1), chain[-1:])
     assert chain.shape == (5, 3, *model.space.shape) and model.remarks() == {"network evaluations": 24}
 
 
