@@ -56,6 +56,17 @@ def test_a_key_that_other_models_have_is_refused_with_their_names(model, word, o
     assert not list(folder.iterdir())
 
 
+@pytest.mark.parametrize(
+    "word",
+    ["model._partial_=1e400", "+dataset._recursive_=x", "~model._target_", "_target_=a", "++trainer.a._b.c=1"],
+)
+def test_a_key_with_an_underscore_before_it_is_not_the_users(word, capsys, folder):
+    assert main(["train", word, "out=run"]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and word in said and "is not an option" in said
+    assert not (folder / "run").exists()
+
+
 @pytest.mark.parametrize("text", [b"root:x:0:0:root:/root:/bin/bash\n", b"", b"c", b"PK\x03\x04", b"\x80\x02.", b"(.0"])
 def test_a_file_of_another_kind_is_no_checkpoint(text, capsys, folder):
     (folder / "x.pt").write_bytes(text)

@@ -59,9 +59,12 @@ def read(verb: str, words: Sequence[str]) -> Arguments:
         Flags, overrides and config folders, the overrides as Hydra reads them.
 
     Raises:
-        UsageError: if a word is neither a flag nor `key=value`.
+        UsageError: if a word is neither a flag nor `key=value`, or its key is not the user's to set.
     """
     flags, rest = _flags(verb, list(words))
+    for word in rest:
+        if own := re.search(r"(^|\.)_\w*", key_of(word)):  # Hydra's: what is built, and how
+            raise UsageError(f"{word}: {own[0].lstrip('.')} is not an option; see gentool {verb} --help")
     plain = [word if "=" in word[1:] or word.startswith("~") else _bare(verb, word) for word in rest]
     if verb == "list":
         plain = _list_words(plain)
