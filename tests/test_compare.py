@@ -184,6 +184,22 @@ def test_runs_are_folders_folders_of_them_or_patterns(asked, models, capsys):
 
 
 @pytest.mark.parametrize(
+    ("asked", "models"),
+    [
+        ("runs=x/model-vae,seed-*", ["vae", "vae"]),
+        ("runs=x/model-vae,seed-1", ["vae"]),
+        ("runs=[x/model-vae,seed-0,x/model-made,seed-0]", ["vae", "made"]),
+        ("runs=x/model-made,seed-0,x/model-vae,seed-1", ["made", "vae"]),
+    ],
+)
+def test_folders_of_a_sweep_may_hold_commas(asked, models):
+    for name in ("model-vae,seed-0", "model-vae,seed-1", "model-made,seed-0"):
+        make(f"x/{name}", name[6:].partition(",")[0], values={"nll": float(len(name))})
+    run(asked, "out=done")
+    assert [row["model"] for row in table("done")] == models
+
+
+@pytest.mark.parametrize(
     ("asked", "says"),
     [("nowhere", "no such folder"), ("empty", "there is no run"), ("stopped", "gentool train resume=stopped")],
 )

@@ -1,5 +1,6 @@
 """What was typed after `gentool <command>`, made ready for Hydra: flags apart, paths quoted, `--key=value` read."""
 
+import glob
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -176,7 +177,7 @@ def _quoted_value(key: str, value: str, is_multirun: bool) -> str:
         return value
     if key == "runs":
         inner = value[1:-1] if value.startswith("[") and value.endswith("]") else value
-        return f"[{','.join(map(_quoted_item, _items(inner)))}]"
+        return f"[{','.join(map(_quoted_item, _folders(inner)))}]"
     if is_multirun:
         return ",".join(map(_quoted_item, _items(value)))
     return _quoted_item(value)
@@ -194,3 +195,13 @@ def _is_quoted(text: str) -> bool:
 def _items(text: str) -> Iterator[str]:
     """Split at the commas that stand outside quotes."""
     yield from (item for item in re.findall(r"""(?:"(?:[^"\\]|\\.)*"|'[^']*'|[^,])+""", text) if item.strip())
+
+
+def _folders(text: str) -> Iterator[str]:
+    """Split at the commas that are not part of a folder's name, such as a sweep's `model-vae,seed-0`."""
+    parts = list(_items(text))
+    while parts:
+        joined = (",".join(parts[:n]) for n in range(len(parts), 1, -1))
+        found = next((path for path in joined if Path(path).exists() or glob.glob(path)), parts[0])
+        yield found
+        parts = parts[found.count(",") + 1 :] if found != parts[0] else parts[1:]
