@@ -29,7 +29,7 @@ def place(tmp_path_factory):
 
 
 def written(folder):
-    return sorted(path.name for path in Path(folder).iterdir())
+    return sorted(path.name for path in Path(folder).glob("[!.]*"))
 
 
 def test_fields_are_drawn_while_training(place):

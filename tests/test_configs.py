@@ -12,7 +12,7 @@ import torch
 from hydra.utils import get_object, instantiate
 from omegaconf import OmegaConf
 
-from gentool.cli.compose import composer, plain
+from gentool.cli.compose import composer, keywords, plain
 from gentool.errors import UsageError
 from gentool.schema import RESERVED, check
 from gentool.training.optimizers import Optimizers
@@ -75,7 +75,7 @@ def test_commands_equal_their_yaml(verb):
     assert not [m for path, mapping in named for m in mismatches(path, mapping)]
     function = get_object(config["_target_"])
     wanted = {p.name for p in inspect.signature(function).parameters.values()}
-    typed = set(config) - set(RESERVED)
+    typed = set(keywords(config, verb)) - set(RESERVED)
     assert typed - {"choices"} == wanted - {"choices"}
     assert all(p.default is p.empty for p in inspect.signature(function).parameters.values())
 

@@ -19,6 +19,7 @@ from gentool.commands.sample import sample
 from gentool.commands.score import into_space
 from gentool.data.dataset import Rows
 from gentool.errors import UsageError
+from gentool.training.folders import MARK
 from gentool.training.runs import Loaded
 from tests.metrics.models import Normal
 from tests.spaces import space
@@ -59,7 +60,7 @@ def run(place, capsys):
 
 
 def files(folder):
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file() and path.name != MARK)
 
 
 def test_samples_their_files_and_where_they_lie(run):
@@ -330,19 +331,19 @@ def test_images_are_completed_from_what_is_known(monkeypatch, tmp_path):
     where = space((1, 4, 6), levels=17)
     dataset = SimpleNamespace(space=where, train=empty, valid=empty, test=held)
     draw = completing(monkeypatch, Filler(where), dataset)
-    x = np.load(draw(complete="left", out=str(tmp_path)) / "samples.npz")["x"]
+    x = np.load(draw(complete="left", out=str(tmp_path / "left")) / "samples.npz")["x"]
     assert x.shape == (4, 1, 4, 6) and (x[..., :3] == 3).all() and (x[..., 3:] == 16).all()
-    x = np.load(draw(complete="top", out=str(tmp_path)) / "samples.npz")["x"]
+    x = np.load(draw(complete="top", out=str(tmp_path / "top")) / "samples.npz")["x"]
     assert (x[..., :2, :] == 3).all() and (x[..., 2:, :] == 16).all()
     mask = np.zeros((4, 6), np.uint8)
     mask[1, 5] = 255
     Image.fromarray(mask).save(tmp_path / "mask.png")
-    x = np.load(draw(complete=str(tmp_path / "mask.png"), out=str(tmp_path)) / "samples.npz")["x"]
+    x = np.load(draw(complete=str(tmp_path / "mask.png"), out=str(tmp_path / "mask")) / "samples.npz")["x"]
     assert (x[:, 0, 1, 5] == 3).all() and (x == 3).sum() == 4
     Image.fromarray(mask[:3]).save(tmp_path / "small.png")
     for words, says in [
         ("small.png", "6 x 3; the images are 6 x 4"),
-        ("samples.npz", "no picture"),
+        ("left/samples.npz", "no picture"),
         ("none", "top, left"),
     ]:
         with pytest.raises(UsageError, match=says):

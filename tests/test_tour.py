@@ -77,7 +77,7 @@ def test_a_tour_trains_what_fits_goes_on_and_ends_in_the_page(inside, capsys):
     assert [row["model"] for row in table(folder)] == ["gaussian", "known"]
     assert main(["compare", f"runs={folder}/runs", "out=again"]) == 0
     shutil.rmtree(folder / "runs/known/evaluate")
-    assert main(["compare", f"runs={folder}/runs", "evaluate=true", "out=again"]) == 0
+    assert main(["compare", f"runs={folder}/runs", "evaluate=true", "out=again", "overwrite=true"]) == 0
 
 
 def test_a_tour_that_cannot_start_says_so(inside, capsys):

@@ -95,8 +95,13 @@ def overridden(path: Path) -> dict[str, str]:
 
 
 def options(path: Path) -> list[Option]:
-    """Return the values of a YAML file with their comments, in order; without Hydra's own and `_private_` keys."""
-    return [option for option in _options(_text(path).splitlines()) if _is_typed(option.key)]
+    """Return the values of a YAML file with their comments, in order; without Hydra's own and `_private_` keys.
+
+    Those of `reader.yaml` come last where the file begins with it.
+    """
+    own = [option for option in _options(_text(path).splitlines()) if _is_typed(option.key)]
+    is_reader = any(line.strip() == "- reader" for line in _block(path, "defaults"))
+    return own + (options(path.with_name("reader.yaml")) if is_reader else [])
 
 
 def _is_typed(key: str) -> bool:

@@ -94,9 +94,10 @@ def plain(config: "DictConfig", whole: Any, verb: str) -> dict[str, Any]:
 
 
 def keywords(config: Mapping[str, Any], verb: str) -> dict[str, Any]:
-    """Return a plain config as the keyword arguments of its command: without `choices` where its YAML has none."""
+    """Return a plain config as keyword arguments of its command: without `overwrite`, and `choices` of other YAML."""
     keys = {option.key.split(".")[0] for option in catalogue.options(catalogue.verb_file(verb))}
-    return {key: value for key, value in config.items() if key != "choices" or "choices" in keys}
+    left_out = {"overwrite", "choices"} - (keys & {"choices"})
+    return {key: value for key, value in config.items() if key not in left_out}
 
 
 def built(*overrides: str) -> tuple["GenerativeModel", "Dataset"]:

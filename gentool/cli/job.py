@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from gentool import config as running
 from gentool.cli.compose import keywords, plain
+from gentool.describe import shown
+from gentool.errors import UsageError
 from gentool.schema import check
 
 if TYPE_CHECKING:
@@ -47,7 +49,13 @@ def run_job(verb: str, composed: "DictConfig", resumption: "Resumption | None") 
         from gentool.training.rng import seed_all
 
         seed_all(config["seed"])
+    if not isinstance(config.get("overwrite", False), bool):
+        raise UsageError(f"overwrite={shown(config['overwrite'])}: expected true or false")
     with running.use(config):
+        if config.get("out") and resumption is None:
+            from gentool.training.folders import check_out
+
+            check_out(verb, config["out"])
         # Built here, called by us: an error inside the command keeps its own type and traceback.
         command = instantiate({**keywords(config, verb), "_partial_": True}, _convert_="all")
         return command()
@@ -69,7 +77,7 @@ def _place(verb: str, config: dict[str, Any], whole: Any) -> tuple[float | None,
 
     folder = job_folder(whole.hydra)
     if verb != "train":
-        return None, {**config, "out": str(folder)}
+        return None, {**config, "out": str(folder), "overwrite": True}
     summary = folder / "summary.json"
     if summary.is_file():
         print(f"{folder} is finished: skipped")

@@ -9,7 +9,7 @@ from gentool.comparison import Run, ranked, read_runs, tables, unevaluated
 from gentool.comparison.page import comparison_page
 from gentool.errors import RunError, UsageError
 from gentool.training.checkpoints import atomic_write
-from gentool.training.runs import output_folder
+from gentool.training.folders import output_folder
 
 
 def compare(*, runs: list[str] | None, evaluate: bool, out: str | None) -> Path:
@@ -34,7 +34,7 @@ def compare(*, runs: list[str] | None, evaluate: bool, out: str | None) -> Path:
         command = f"gentool evaluate ckpt={missing[0].folder}"
         raise UsageError(f"not evaluated, or trained on since: {names}; {command}, or evaluate=true for all of them")
     for run in missing:
-        words = ["evaluate", f"ckpt={run.folder}", f"out={run.folder / 'evaluate'}"]
+        words = ["evaluate", f"ckpt={run.folder}", f"out={run.folder / 'evaluate'}", "overwrite=true"]
         if gentool(words)[0]:
             raise RunError(f"{run.folder} could not be evaluated; the runs are as they were")
     if missing:

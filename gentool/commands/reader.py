@@ -19,8 +19,9 @@ from gentool.errors import UsageError, nearest
 from gentool.plots.files import write_gif, write_png
 from gentool.plots.grids import Pixels
 from gentool.training.checkpoints import atomic_write
+from gentool.training.folders import output_folder
 from gentool.training.rng import fork
-from gentool.training.runs import Loaded, build_dataset, output_folder
+from gentool.training.runs import Loaded, build_dataset
 
 CHUNK = 512
 """Examples encoded or decoded at once: bounds the memory."""
@@ -180,7 +181,7 @@ class Output:
         Raises:
             RunError: if the disk refuses.
         """
-        folder = output_folder(verb, subject.name, out)
+        folder = output_folder(verb, subject.name, out, self._files)
         for name, write in self._files.items():
             path = folder / name
             path.parent.mkdir(exist_ok=True)

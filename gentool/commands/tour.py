@@ -18,7 +18,7 @@ from gentool.device import Device
 from gentool.errors import Interrupted, RunError, UsageError, nearest
 from gentool.metrics.evaluation import Several
 from gentool.training.console import duration
-from gentool.training.runs import OUTPUTS, output_folder
+from gentool.training.folders import OUTPUTS, output_folder
 
 SIGNALS = (130, 143)
 """Exit codes of a run that was told to stop."""
@@ -139,7 +139,7 @@ def _visit(
         did.append("trained")
     if code == 0 and unevaluated(read_runs([str(run)])):
         where = [word for word in words if word.startswith(("device", "seed", "dataset.root", "dataset.path"))]
-        asked = ["evaluate", f"ckpt={run}", *measured, f"out={run / 'evaluate'}", *where]
+        asked = ["evaluate", f"ckpt={run}", *measured, f"out={run / 'evaluate'}", "overwrite=true", *where]
         code, said = run_program(asked, logs / f"{model}_evaluate.log")
         did.append("evaluated")
     if code in SIGNALS:

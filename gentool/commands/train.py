@@ -1,7 +1,8 @@
 """Train a model."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from gentool import config as composed
 from gentool.data.batches import Batches, ordered
 from gentool.data.dataset import Dataset
 from gentool.device import Device
-from gentool.errors import Diverged, Interrupted, UsageError
+from gentool.errors import Diverged, GentoolError, Interrupted, UsageError
 from gentool.models.base import Decodes, GenerativeModel, Reconstructs
 from gentool.plots.fields import draw_fields
 from gentool.plots.grids import Pixels, make_grid
@@ -24,11 +25,12 @@ from gentool.space import DataSpace
 from gentool.training import processes, rng
 from gentool.training.checkpoints import atomic_write, versions
 from gentool.training.estimates import estimate
+from gentool.training.folders import check_out, held, output_folder
 from gentool.training.interrupts import Interrupts
 from gentool.training.log import RunLog, Silence
 from gentool.training.loop import Loop
 from gentool.training.optimizers import Factory
-from gentool.training.runs import output_folder, run_name
+from gentool.training.runs import run_name
 from gentool.training.schedules import Schedule
 from gentool.training.trainer import Trainer
 from gentool.training.validation import check_monitor
@@ -95,12 +97,12 @@ def train(
     config = composed.current() | {"resume": None, "dry_run": False, "out": None}
     loop = make(Path(), config)  # whatever cannot be built says so before there is a folder
     check_monitor(trainer.monitor, built, loop.valid, seed, data.density)
-    loop.folder = _folder(resume, out, config)
-    if resume is not None:
-        loop.resume()
-    elif processes.rank() > 0:  # equal weights, but noise of its own
-        rng.seed_all(seed, processes.rank())
-    summary = _run(loop, device)
+    with _folder(resume, out, config) as loop.folder:
+        if resume is not None:
+            loop.resume()
+        elif processes.rank() > 0:  # equal weights, but noise of its own
+            rng.seed_all(seed, processes.rank())
+        summary = _run(loop, device)
     if processes.rank() == 0:
         print(loop.folder)
     return _objective(summary, sweep.get("metric"))
@@ -125,16 +127,27 @@ def worker(config: dict[str, Any]) -> float | None:
     return result
 
 
-def _folder(resume: str | None, out: str | None, config: dict[str, Any]) -> Path:
-    """Make the run's folder and write its config there; rank 0 does, the others are told its path."""
-    path = resume
-    if processes.rank() == 0:
-        folder = Path(resume) if resume else output_folder("train", run_name(config), out)
-        (folder / "checkpoints").mkdir(exist_ok=True)
-        text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
-        atomic_write(folder / "config.yaml", lambda file: file.write(text.encode()))
-        path = str(folder)
-    return Path(str(processes.broadcast(path)))
+@contextmanager
+def _folder(resume: str | None, out: str | None, config: dict[str, Any]) -> Iterator[Path]:
+    """Make the run's folder, hold it, and write its config there; rank 0 does, the others are told what came of it."""
+    made: tuple[str, GentoolError | None] = "", None
+    with ExitStack() as stack:
+        if processes.rank() == 0:
+            try:
+                folder = Path(resume) if resume else output_folder("train", run_name(config), out)
+                stack.enter_context(held(folder))
+                if out is not None and resume is None:
+                    check_out("train", out)  # once more: another run may have come and gone before it was held
+                (folder / "checkpoints").mkdir(exist_ok=True)
+                text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
+                atomic_write(folder / "config.yaml", lambda file: file.write(text.encode()))
+                made = str(folder), None
+            except GentoolError as error:
+                made = "", error
+        path, refusal = processes.broadcast(made)
+        if refusal is not None:
+            raise refusal
+        yield Path(path)
 
 
 def _loop(

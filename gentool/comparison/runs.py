@@ -11,7 +11,8 @@ import yaml
 
 from gentool.errors import UsageError
 from gentool.training.checkpoints import identity
-from gentool.training.runs import OUTPUTS, finished_runs
+from gentool.training.folders import OUTPUTS
+from gentool.training.runs import finished_runs
 
 MOVABLE = ("root", "path", "_target_")
 """Keys of a dataset that say where it lies, not what it is."""

@@ -3,12 +3,15 @@
 import logging
 import os
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
 from gentool.errors import GentoolError, Interrupted
+
+T = TypeVar("T")
 
 
 def rank() -> int:
@@ -117,7 +120,7 @@ def total(t: Tensor) -> Tensor:
     return summed
 
 
-def broadcast(value: str | None) -> str | None:
+def broadcast(value: T) -> T:
     """Return rank 0's value in every process."""
     if count() == 1:
         return value

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +11,13 @@ from omegaconf import OmegaConf
 
 from gentool.config import config_dir
 from gentool.device import Device
-from gentool.errors import RunError, Unavailable, UsageError, nearest
+from gentool.errors import Unavailable, UsageError, nearest
 from gentool.models.base import GenerativeModel
 from gentool.schema import check_values, find
 from gentool.space import DataSpace
 from gentool.training.checkpoints import read_checkpoint
+from gentool.training.folders import OUTPUTS
 
-OUTPUTS = Path("outputs")
 MODEL_HOMES = ("gentool.models", "gentool.nn", "gentool.probability")
 DATA_HOMES = ("gentool.data",)
 
@@ -47,43 +46,6 @@ class Loaded:
 def run_name(config: Mapping[str, Any]) -> str:
     """Return "<model>-<dataset>" of a run's config."""
     return f"{config['choices']['model']}-{config['choices']['dataset']}"
-
-
-def output_folder(verb: str, name: str, out: str | None) -> Path:
-    """Make and return a fresh folder `outputs/<verb>/<name>/<date>_<time>`, or the folder `out`.
-
-    Args:
-        verb: the command.
-        name: "<model>-<dataset>".
-        out: a folder of the user's choice, made if it is not there; None: a fresh one that no other run shares.
-
-    Returns:
-        The folder, made.
-
-    Raises:
-        RunError: if the folder cannot be made.
-    """
-    try:
-        if out is not None:
-            Path(out).mkdir(parents=True, exist_ok=True)
-            return Path(out)
-        parent = OUTPUTS / verb / name
-        parent.mkdir(parents=True, exist_ok=True)
-        return _fresh(parent)
-    except OSError as error:
-        raise RunError(f"cannot make the folder {out or OUTPUTS / verb / name}: {error.strerror}") from error
-
-
-def _fresh(parent: Path) -> Path:
-    moment = f"{datetime.now():%Y-%m-%d_%H-%M-%S}"
-    for number in range(1, 1000):
-        folder = parent / (moment if number == 1 else f"{moment}_{number}")
-        try:
-            folder.mkdir(exist_ok=False)
-        except FileExistsError:
-            continue
-        return folder
-    raise FileExistsError(17, "a thousand runs started in this second", str(parent))
 
 
 def checkpoint_file(ckpt: str, which: str | None) -> Path:
