@@ -9,7 +9,8 @@ import torch
 from pydantic import Field, NonNegativeInt
 
 from gentool.data.binarise import Binarize
-from gentool.data.dataset import Dataset, Share, Table, check_labels, image_dataset, point_dataset
+from gentool.data.dataset import Dataset, Share, Table, image_dataset, point_dataset
+from gentool.data.facts import check_labels
 from gentool.data.headers import channel_axis, file_format
 from gentool.data.tables import Label, NumberTable, read_csv, read_parquet
 from gentool.errors import UsageError
@@ -45,7 +46,9 @@ def array(*, path: str | None, label: Label | None, validation: Share, test: Sha
         raise UsageError(f"{path}: x[{row}, {column}] = {x[row, column]} is not a finite float32")
     labels, classes, names = _labels(table.y, len(x), path, table.class_names)
     rows = Table(torch.from_numpy(points), labels)
-    return point_dataset(rows, classes, class_names=names, validation=validation, test_share=test, seed=seed)
+    return point_dataset(
+        rows, classes, class_names=names, has_ties=True, validation=validation, test_share=test, seed=seed
+    )
 
 
 def _read(path: str | None, label: Label | None) -> NumberTable:

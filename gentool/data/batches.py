@@ -58,7 +58,7 @@ class Batches(Iterator[Batch]):
         self.position = position
         self._source = source
         self._stream = source if isinstance(source, _Prepares) else None
-        self._memory = source if type(source) is Rows and source.draws is None else None  # rows that need no noise
+        self._memory = source if type(source) is Rows and source.is_fixed else None  # rows that need no noise
         self._batch_size = batch_size
         self._seed = seed
         self._rank = rank

@@ -16,8 +16,9 @@ from pydantic import NonNegativeInt
 from torch import Tensor
 
 from gentool.data.binarise import Binarize
-from gentool.data.dataset import Dataset, Share, Table, check_labels, image_dataset
+from gentool.data.dataset import Dataset, Share, Table, image_dataset
 from gentool.data.download import Remote, downloaded, offline_advice, place
+from gentool.data.facts import check_labels
 from gentool.data.places import cache_folder, data_root
 from gentool.data.progress import progress
 from gentool.errors import UsageError

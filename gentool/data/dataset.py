@@ -11,6 +11,8 @@ from torch import Tensor
 from gentool.batch import Batch
 from gentool.data import binarise
 from gentool.data.binarise import Binarize
+from gentool.data.facts import image_space, point_space
+from gentool.data.moments import tie_noise
 from gentool.errors import UsageError
 from gentool.space import DataSpace
 
@@ -80,28 +82,38 @@ class Rows:
         x: (examples, *shape), uint8 levels or float32.
         y: (examples,) int64 labels, or None.
         draws: grey levels to draw binary pixels from at each visit; None: x as it is.
+        jitter: (*shape,) standard deviations of Gaussian noise that is added at each visit; None: none is.
     """
 
-    def __init__(self, x: Tensor, y: Tensor | None, draws: int | None = None) -> None:
+    def __init__(self, x: Tensor, y: Tensor | None, draws: int | None = None, jitter: Tensor | None = None) -> None:
         self.x = x
         self.y = y
         self.draws = draws
+        self.jitter = jitter
+
+    @property
+    def is_fixed(self) -> bool:
+        """Whether an example is the same at each visit."""
+        return self.draws is None and self.jitter is None
 
     def __len__(self) -> int:
         """Return the number of examples."""
         return len(self.x)
 
     def batch(self, index: Tensor, noise: torch.Generator) -> Batch:
-        """Return the examples at `index`, drawn afresh from `noise` where binarisation is dynamic."""
+        """Return the examples at `index`, drawn afresh or jittered by `noise` where they are."""
         rows = index.to(self.x.device, non_blocking=True)
         x = self.x.index_select(0, rows)
         if self.draws is not None:
             x = binarise.bernoulli(x, binarise.fresh_words(len(x), x[0].numel(), noise), self.draws)
+        if self.jitter is not None:
+            x += torch.randn(x.shape, generator=noise).to(x.device, non_blocking=True) * self.jitter
         return Batch(x, None if self.y is None else self.y.index_select(0, rows), rows)
 
     def to(self, device: torch.device) -> "Rows":
         """Return the split in the memory of `device`."""
-        return Rows(self.x.to(device), None if self.y is None else self.y.to(device), self.draws)
+        y, jitter = (None if part is None else part.to(device) for part in (self.y, self.jitter))
+        return Rows(self.x.to(device), y, self.draws, jitter)
 
 
 class Table(NamedTuple):
@@ -211,97 +223,35 @@ def image_dataset(
     return Dataset(space, splits[0], splits[1], splits[2], density=None)
 
 
-def image_space(
-    x: Tensor,
-    y: Tensor | None,
-    *,
-    stored_levels: int,
-    levels: int,
-    classes: int,
-    examples: int,
-    class_names: tuple[str, ...] = (),
-) -> DataSpace:
-    """Return the space of images.
-
-    Args:
-        x: (n, channels, height, width) uint8 training images as they are stored; all of them, or a sample.
-        y: (examples,) labels of the training split, or None.
-        stored_levels: levels of `x`.
-        levels: levels that batches have: 2 where they are binarised.
-        classes: number of classes, 0 without labels.
-        examples: size of the training split.
-        class_names: names of the classes, where they have names.
-
-    Returns:
-        The facts of the data; location and scale are measured on `x`.
-    """
-    loc = x.sum(0, dtype=torch.int64).double() * ((levels - 1) / (stored_levels - 1) / len(x))
-    return DataSpace(
-        shape=tuple(x.shape[1:]),
-        levels=levels,
-        classes=classes,
-        examples=examples,
-        loc=loc.float(),
-        scale=torch.full(x.shape[1:], levels - 1.0),
-        frequencies=frequencies(y, classes),
-        vocabulary=(),
-        class_names=class_names,
-    )
-
-
 def point_dataset(
     table: Table,
     classes: int,
     *,
     class_names: tuple[str, ...] = (),
+    has_ties: bool = False,
     validation: float,
     test_share: float,
     seed: int,
 ) -> Dataset:
-    """Build a dataset of real vectors: x (n, d) float32, cut into three seeded parts."""
-    parts = [table.rows(rows) for rows in partition(len(table.x), [validation, test_share], seed)]
-    train, valid, test = (Rows(part.x, part.y) for part in parts)
-    return Dataset(point_space(parts[0], classes, class_names), train, valid, test, density=None)
-
-
-def point_space(train: Table, classes: int, class_names: tuple[str, ...] = ()) -> DataSpace:
-    """Return the space of real vectors; a dimension that never varies has scale 1."""
-    x = train.x.double()
-    scale = x.std(0, correction=0)
-    return DataSpace(
-        shape=tuple(train.x.shape[1:]),
-        levels=None,
-        classes=classes,
-        examples=len(x),
-        loc=x.mean(0).float(),
-        scale=torch.where(scale > 0, scale, 1.0).float(),
-        frequencies=frequencies(train.y, classes),
-        vocabulary=(),
-        class_names=class_names,
-    )
-
-
-def frequencies(y: Tensor | None, classes: int) -> Tensor:
-    """Return (classes,) the share of each class among labels (examples,); empty without labels."""
-    if y is None or not classes:
-        return torch.zeros(0)
-    return torch.bincount(y, minlength=classes).double().div(len(y)).float()
-
-
-def check_labels(y: Tensor, examples: int, classes: int, where: str) -> None:
-    """Raise UsageError, naming the first offender, where labels are missing or outside 0..classes-1.
+    """Build a dataset of real vectors.
 
     Args:
-        y: what claims to be (examples,) integer labels.
-        examples: how many there should be.
-        classes: number of classes.
-        where: the file they came from.
+        table: all examples; x (n, d) float32.
+        classes: number of classes, 0 without labels.
+        class_names: names of the classes, where they have names.
+        has_ties: whether columns may hold few distinct values; in training they get the noise of `tie_noise`.
+        validation: share of the examples held out for validation.
+        test_share: share of the examples held out for the test.
+        seed: of the split.
+
+    Returns:
+        The dataset, cut into three seeded parts.
     """
-    if y.is_floating_point() or y.ndim != 1 or len(y) != examples:
-        raise UsageError(
-            f"{where}: labels have shape {tuple(y.shape)} and type {y.dtype}; expected ({examples},) integers"
-        )
-    bad = ((y < 0) | (y >= classes)).nonzero()
-    if len(bad):
-        row = int(bad[0])
-        raise UsageError(f"{where}: label {int(y[row])} of example {row} lies outside 0..{classes - 1}")
+    parts = [table.rows(rows) for rows in partition(len(table.x), [validation, test_share], seed)]
+    space = point_space(parts[0].x, parts[0].y, classes, class_names)
+    jitter = tie_noise(parts[0].x) if has_ties else torch.zeros(space.shape)
+    is_constant = (parts[0].x == parts[0].x[0]).all(0) & (jitter > 0)
+    space = replace(space, scale=torch.where(is_constant, jitter, space.scale))
+    train = Rows(parts[0].x, parts[0].y, jitter=jitter if jitter.any() else None)
+    valid, test = (Rows(part.x, part.y) for part in parts[1:])
+    return Dataset(space, train, valid, test, density=None)

@@ -14,7 +14,8 @@ from torch import Tensor
 from gentool.batch import Batch
 from gentool.data import binarise
 from gentool.data.binarise import Binarize
-from gentool.data.dataset import Dataset, Share, Source, image_space, partition
+from gentool.data.dataset import Dataset, Share, Source, partition
+from gentool.data.facts import image_space
 from gentool.data.headers import Header, Mode
 from gentool.data.listing import Listing, scan, survey
 from gentool.data.pixels import Pixels

@@ -18,8 +18,9 @@ from pydantic import NonNegativeInt
 from torch import Tensor
 
 from gentool.data.binarise import Binarize
-from gentool.data.dataset import Dataset, Share, Table, check_labels, image_dataset
+from gentool.data.dataset import Dataset, Share, Table, image_dataset
 from gentool.data.download import Remote, downloaded, offline_advice, place
+from gentool.data.facts import check_labels
 from gentool.data.places import data_root
 from gentool.errors import UsageError
 

@@ -9,8 +9,9 @@ from pydantic import Field
 from torch import Tensor
 
 from gentool.batch import Batch
-from gentool.data.dataset import Dataset, Share, frequencies
+from gentool.data.dataset import Dataset, Share
 from gentool.data.download import Remote, downloaded, offline_advice, place
+from gentool.data.facts import frequencies
 from gentool.data.places import data_root
 from gentool.errors import UsageError
 from gentool.space import DataSpace

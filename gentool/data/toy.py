@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 import torch
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
-from gentool.data.dataset import Dataset, Rows, Share, Table, point_dataset, point_space
+from gentool.data.dataset import Dataset, Rows, Share, Table, point_dataset
+from gentool.data.facts import point_space
 from gentool.probability import toys
 from gentool.probability.densities import KnownDensity
 
@@ -187,7 +188,7 @@ def heights() -> Dataset:
     rows = Rows(table.x, None)
     exact = torch.tensor(HEIGHTS, dtype=torch.float64)
     density = toys.mixture(weights=[1.0], means=[[float(exact.mean())]], sigmas=[float(exact.std(correction=0))])
-    return Dataset(point_space(table, 0), rows, rows, rows, density)
+    return Dataset(point_space(table.x, None, 0), rows, rows, rows, density)
 
 
 def _drawn(density: KnownDensity, parts: int, examples: int, validation: float, test: float, seed: int) -> Dataset:
