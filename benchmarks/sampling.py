@@ -52,7 +52,7 @@ def build(overrides: Sequence[str], where: DataSpace) -> Autoregressive:
     """Build a model as `gentool train` does, placed as `device=auto` does."""
     with composer("train") as compose:
         composed = compose(["dataset=heights", *overrides])  # any: there are no recipes for it
-        config = plain(composed, composed, "train")
+        config = plain(composed, "train")
     model: Autoregressive = instantiate(config["model"], _convert_="all")(where)
     instantiate(config["device"], _convert_="all").place(model)
     return model.eval()

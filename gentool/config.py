@@ -1,12 +1,13 @@
 """The configuration of the command that runs now, as plain types, and where the packaged configurations lie."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
 _current: ContextVar[dict[str, Any]] = ContextVar("config")
+_user_folders: ContextVar[tuple[Path, ...]] = ContextVar("folders", default=())
 
 
 def config_dir() -> Path:
@@ -28,6 +29,35 @@ def current() -> dict[str, Any]:
         LookupError: outside a command.
     """
     return _current.get()
+
+
+def folders() -> list[Path]:
+    """Return the folders in which a config group is looked up: the user's own (`--config-dir`), then the packaged one."""
+    return [*_user_folders.get(), config_dir()]
+
+
+@contextmanager
+def looking_into(user: Sequence[Path]) -> Iterator[None]:
+    """Make `folders()` begin with the user's own config folders inside the body."""
+    token = _user_folders.set(tuple(user))
+    try:
+        yield
+    finally:
+        _user_folders.reset(token)
+
+
+def choices(group: str) -> dict[str, Path]:
+    """Return the files of a config group by name, sorted; the packaged file wins over a user's of the same name."""
+    found = {p.stem: p for folder in folders() for p in sorted((folder / group).glob("*.yaml"))}
+    return dict(sorted(found.items()))
+
+
+def load_yaml(path: Path) -> dict[str, Any]:
+    """Read a YAML file in plain types, without its `defaults`."""
+    from omegaconf import OmegaConf
+
+    loaded: Any = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
+    return {key: value for key, value in loaded.items() if key != "defaults"}
 
 
 @contextmanager

@@ -20,6 +20,19 @@ class UsageError(GentoolError):
     exit_code = 2
 
 
+class UnknownKey(UsageError):
+    """A key that what is configured does not have.
+
+    Args:
+        key: dotted.
+        message: the line to show.
+    """
+
+    def __init__(self, key: str, message: str) -> None:
+        super().__init__(message)
+        self.key = key
+
+
 class Unavailable(UsageError):
     """The model, as it is configured, lacks the capability a command needs."""
 

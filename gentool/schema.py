@@ -13,7 +13,7 @@ from functools import cache
 from typing import Any
 
 from gentool.describe import describe, shown
-from gentool.errors import UsageError, nearest
+from gentool.errors import UnknownKey, UsageError, nearest
 
 HOMES = ("gentool", "torch.optim")
 """Where what a configuration builds must be defined."""
@@ -40,7 +40,7 @@ def check(config: Mapping[str, Any], path: str = "") -> None:
     values = {str(key): value for key, value in config.items() if key not in RESERVED}
     for key, value in values.items():
         if key not in hints and not is_open:
-            raise UsageError(f"{_join(path, key)}={shown(value)}: no such key; {_hint(path, key, hints)}")
+            raise _unknown(path, key, value, hints)
         _check_value(value, hints.get(key, Any), _join(path, key))
     for key in required:
         if key not in values:
@@ -64,7 +64,7 @@ def check_values(target: Callable[..., Any], values: Mapping[str, Any], path: st
     hints, _, is_open = _parameters(target)
     for key, value in values.items():
         if key not in hints and not is_open:
-            raise UsageError(f"{_join(path, key)}={shown(value)}: no such key; {_hint(path, key, hints)}")
+            raise _unknown(path, key, value, hints)
         _check_value(value, hints.get(key, Any), _join(path, key))
     return dict(values)
 
@@ -158,7 +158,7 @@ def _check_nested(value: Any, path: str) -> None:
 def _check_fields(value: Mapping[str, Any], fields: Mapping[str, Any], path: str) -> None:
     for key, inner in value.items():
         if key not in fields:
-            raise UsageError(f"{_join(path, key)}={shown(inner)}: no such key; {_hint(path, key, fields)}")
+            raise _unknown(path, key, inner, fields)
         _check_value(inner, fields[key], _join(path, key))
     for key in fields:
         if key not in value:
@@ -226,6 +226,11 @@ def _has_target(value: Any) -> bool:
     if isinstance(value, Mapping):
         return "_target_" in value or any(_has_target(inner) for inner in value.values())
     return isinstance(value, list) and any(_has_target(inner) for inner in value)
+
+
+def _unknown(path: str, key: str, value: Any, choices: Mapping[str, Any]) -> UnknownKey:
+    where = _join(path, key)
+    return UnknownKey(where, f"{where}={shown(value)}: no such key; {_hint(path, key, choices)}")
 
 
 def _hint(path: str, key: str, choices: Mapping[str, Any]) -> str:

@@ -12,7 +12,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 # What each part may import of gentool besides itself; a part is a folder or a file of gentool/.
 FACTS = {"errors", "batch", "space"}
 MATHEMATICS = FACTS | {"nn", "probability"}
-CONFIGURATION = {"errors", "config", "schema", "describe"}
+CONFIGURATION = {"errors", "config", "schema", "describe", "signatures", "options"}
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "batch": set(),
@@ -24,6 +24,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "kinds": {"data"},  # of which it takes headers.py only, which imports nothing
     "device": FACTS | {"nn"},
     "config": {"errors"},
+    "signatures": set(),
+    "options": {"errors", "config", "describe", "signatures"},
     "describe": {"errors"},
     "schema": {"errors", "describe"},
     "plots": MATHEMATICS | {"models", "training"},
@@ -36,7 +38,7 @@ ANYTHING_BUT_UP = {"cli", "__main__"}  # what stands above the commands
 ABOVE = {"cli", "__init__", "__main__"}  # `gentool.build` and `gentool.load` compose as the command line does
 ITS_SUBJECT = {"commands/list.py": {"cli"}}  # it shows what the command line knows: the help of every choice
 HEAVY = {"matplotlib", "sklearn", "torchvision", "tensorboard", "rich", "PIL", "scipy"}
-LIGHT = {"__init__", "__main__", "cli", "config", "describe", "errors", "kinds"}
+LIGHT = {"__init__", "__main__", "cli", "config", "describe", "errors", "kinds", "options", "signatures"}
 
 
 def part(path: Path) -> str:

@@ -56,7 +56,7 @@ def composed(verb: str, *words: str) -> dict[str, Any]:
             prepare(verb, arguments)
             return {}
         whole = compose(arguments.overrides)
-        config = plain(whole, whole, verb)
+        config = plain(whole, verb)
         check(keywords(config, verb))
     return config
 

@@ -2,13 +2,14 @@
 
 import glob
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from os.path import expanduser
 from pathlib import Path
 
 from gentool.cli import catalogue
 from gentool.errors import UsageError, nearest
+from gentool.options import is_part
 
 TEXTS = ("ckpt", "resume", "out", "runs", "samples", "data", "prompt", "complete", "sweep.name")
 """Keys whose values are paths or free text, like every `*.path` and `*.root`: quoted, so Hydra reads them as is."""
@@ -19,6 +20,13 @@ SWITCHES = {"--help": "-h", "--hydra-help": "", "--version": "", "--resolve": ""
             "--shell-completion": "-sc"}  # fmt: skip
 SHOWN = ("job", "hydra", "all")
 INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
+
+
+ANY = "any"
+"""The target of a mapping that takes the options of whatever a checkpoint holds."""
+
+NAME = re.compile(r"(?!null\b)[A-Za-z_]\w*(,[A-Za-z_]\w*)*")
+"""The name of a part, or several of them in a sweep."""
 
 
 @dataclass(frozen=True)
@@ -69,10 +77,10 @@ def read(verb: str, words: Sequence[str]) -> Arguments:
     plain = [word if "=" in word[1:] or word.startswith("~") else _bare(verb, word) for word in rest]
     if verb == "list":
         plain = _list_words(plain)
-    open_keys = [option.key for option in catalogue.options(catalogue.verb_file(verb)) if option.value == "{}"]
     empty = [f"{group}=null" for group, choice in catalogue.groups(verb).items() if choice == "null"]
     plain = [word for word in plain if word not in empty]  # their default, which Hydra would not let one type
-    return Arguments(flags, [_ready(word, open_keys, "--multirun" in flags) for word in plain])
+    nodes = _nodes(verb, plain, flags)
+    return Arguments(flags, [_ready(word, nodes, "--multirun" in flags) for word in plain])
 
 
 def key_of(override: str) -> str:
@@ -156,16 +164,43 @@ def _list_words(words: Sequence[str]) -> list[str]:
     return [word if word.startswith(("hydra", "what=")) else f"what={quoted(word)}" for word in words]
 
 
-def _ready(override: str, open_keys: Sequence[str], is_multirun: bool) -> str:
+def _nodes(verb: str, words: Sequence[str], flags: Mapping[str, str]) -> dict[str, list[str]]:
+    """Return the keys below which options are not listed in YAML, with the targets whose options they are.
+
+    There are none where a group's choice builds nothing, or does not exist; `sampler` of readers is any model's.
+    """
+    folders = [Path(flags["--config-dir"])] if "--config-dir" in flags else []
+    typed = dict(word.partition("=")[::2] for word in words)
+    nodes: dict[str, list[str]] = {}
+    for group, choice in catalogue.groups(verb).items():
+        files = catalogue.choices(group, folders)
+        names = typed.get(group, choice).split(",")
+        nodes[group] = [target for name in names if name in files for target in catalogue.target_of(files[name])]
+    for option in catalogue.raw_options(catalogue.verb_file(verb)):
+        if option.key.endswith("._target_"):
+            nodes[option.key.removesuffix("._target_")] = [option.value]
+        elif option.value == "{}":
+            nodes[option.key] = [ANY]
+    return nodes
+
+
+def _ready(override: str, nodes: Mapping[str, Sequence[str]], is_multirun: bool) -> str:
     left, equals, value = override.partition("=")
     key = left.lstrip("+~")
     if equals and (key in TEXTS or key.endswith((".path", ".root"))):
         if not value and key != "prompt":
             raise UsageError(f"{override}: expected a value after the =; {key}=null is as if it were not typed")
         value = _quoted_value(key, value, is_multirun)
-    if any(key.startswith(f"{name}.") or (key == name and value.startswith(("{", "choice({"))) for name in open_keys):
-        left = f"++{key}"
-    return f"{left}{equals}{value}"
+    node = next((name for name in nodes if f"{key}.".startswith(f"{name}.")), None)
+    if node is None or not nodes[node] or not equals or left.startswith("~"):
+        return f"{left}{equals}{value}"
+    words = key.split(".")[len(node.split(".")) :]
+    is_named = NAME.fullmatch(value) is not None
+    if not words and not (nodes[node] == [ANY] and (is_named or value.startswith(("{", "choice({")))):
+        return f"{left}{equals}{value}"
+    if is_named and (not words or any(is_part(target, words) for target in nodes[node])):
+        key = f"{key}.kind"  # the name of a part; its options stand beside it
+    return f"++{key}={value}"
 
 
 def _quoted_value(key: str, value: str, is_multirun: bool) -> str:

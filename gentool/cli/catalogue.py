@@ -1,11 +1,14 @@
 """What `configs/` says in its comments: commands, choices of a group, options. Text only, so help costs nothing."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from gentool import signatures
 from gentool.config import config_dir
+from gentool.options import TAGS
+from gentool.signatures import REQUIRED, signature
 
 ORDER = ("train", "sample", "interpolate", "reconstruct", "latent", "plot", "score", "evaluate", "compare", "verify",
          "tour")  # fmt: skip
@@ -95,13 +98,103 @@ def overridden(path: Path) -> dict[str, str]:
 
 
 def options(path: Path) -> list[Option]:
-    """Return the values of a YAML file with their comments, in order; without Hydra's own and `_private_` keys.
+    """Return the options of a YAML file, those that only its targets' signatures name included.
 
-    Those of `reader.yaml` come last where the file begins with it.
+    Args:
+        path: the file.
+
+    Returns:
+        In the order of the signatures: the value of the YAML, else the default; the comment of the YAML, else the
+        signature's description. Without Hydra's own and `_private_` keys.
     """
-    own = [option for option in _options(_text(path).splitlines()) if _is_typed(option.key)]
-    is_reader = any(line.strip() == "- reader" for line in _block(path, "defaults"))
-    return own + (options(path.with_name("reader.yaml")) if is_reader else [])
+    written = {option.key: option for option in _inherited(path)}
+    found = _completed("", written, {}) if "_target_" in written else []
+    names = {option.key for option in found}
+    rest = [option for key, option in written.items() if key not in names and not _is_part_of(key, found)]
+    return [option for option in [*found, *_nested(rest, written)] if _is_typed(option.key)]
+
+
+def raw_options(path: Path) -> list[Option]:
+    """Return the values of a YAML file as they are written, `_target_` included."""
+    return _options(_text(path).splitlines())
+
+
+def target_of(path: Path) -> list[str]:
+    """Return the `_target_` of a YAML file, or of the file of its group that it begins with; none where it has none."""
+    return [option.value for option in _inherited(path) if option.key == "_target_"]
+
+
+def _inherited(path: Path) -> list[Option]:
+    """Return the values of a file, then those of the file beside it that its `defaults` begin with."""
+    bases = [re.match(r"\s*-\s+([\w.-]+)\s*(?:#.*)?$", line) for line in _block(path, "defaults")]
+    found: dict[str, Option] = {}
+    for match in bases:
+        if match and match[1] != "_self_":
+            found |= {option.key: option for option in _inherited(path.with_name(f"{match[1]}.yaml"))}
+    own = {option.key: option for option in raw_options(path)}
+    for key, option in own.items():
+        kept = found.get(key)
+        own[key] = option if option.comment or kept is None else option._replace(comment=kept.comment)
+    return [*own.values(), *(option for key, option in found.items() if key not in own)]
+
+
+def _nested(rest: Sequence[Option], written: Mapping[str, Option]) -> list[Option]:
+    """Return options outside a target, completing the mappings among them that have one."""
+    roots = [option.key for option in rest if f"{option.key}._target_" in written]
+    found: list[Option] = []
+    for option in rest:
+        root = next((name for name in roots if option.key == name or option.key.startswith(f"{name}.")), None)
+        if root is None:
+            found.append(option)
+        elif option.key == root:
+            found += [option, *_completed(root, written, {})]
+    return found
+
+
+def _completed(path: str, written: Mapping[str, Option], presets: Mapping[str, Any]) -> list[Option]:
+    """Return the options of the target at a key."""
+    prefix = f"{path}." if path else ""
+    target = written.get(f"{prefix}_target_")
+    known = signature(target.value if target else str(presets.get("_target_", "")))
+    found: list[Option] = []
+    for name, option in known.options.items() if known is not None else ():
+        key, default = f"{prefix}{name}", presets.get(name, option.default)
+        stated = written.get(key)
+        named = next((written[f"{key}.{tag}"].value for tag in TAGS if f"{key}.{tag}" in written), None)
+        part = {"_target_": option.variants[named]} if named in option.variants else default
+        if f"{key}._target_" in written or (isinstance(part, Mapping) and "_target_" in part):
+            chosen = part if isinstance(part, Mapping) and f"{key}._target_" not in written else {}
+            names = {dotted: name for name, dotted in option.variants.items()}
+            if chosen and option.variants:
+                found.append(Option(key, names.get(str(chosen["_target_"]), ""), _about(stated, option)))
+            found += _completed(key, written, chosen)
+        elif stated is not None and stated.value:
+            found.append(stated._replace(comment=_about(stated, option)))
+        elif default is not REQUIRED:
+            found.append(Option(key, _yaml(default), _about(stated, option)))
+        elif path:
+            found.append(Option(key, "???", _about(stated, option)))
+    return found
+
+
+def _about(stated: Option | None, option: signatures.Option) -> str:
+    """Return the comment of the YAML, else the description of the signature, with the names that may be chosen."""
+    text = stated.comment if stated is not None and stated.comment else option.about
+    names = [*option.variants, *(choices(option.group) if option.group else ())]
+    return f"{text}: {', '.join(names)}" if names and names[0] not in text else text
+
+
+def _is_part_of(key: str, found: Sequence[Option]) -> bool:
+    return any(key.startswith(f"{option.key}.") or option.key.startswith(f"{key}.") for option in found)
+
+
+def _yaml(value: Any) -> str:
+    """Return a plain value as one types it."""
+    if value is None or isinstance(value, bool):
+        return "null" if value is None else str(value).lower()
+    if isinstance(value, list):
+        return f"[{', '.join(map(_yaml, value))}]"
+    return str(value)
 
 
 def _is_typed(key: str) -> bool:

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gentool.cli import catalogue
-from gentool.cli.arguments import quoted, read
-from gentool.config import config_dir
+from gentool.cli.arguments import key_of, quoted, read
+from gentool.config import config_dir, looking_into
+from gentool.kinds import kind_of
+from gentool.options import Context, completed
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -45,26 +47,55 @@ def composer(verb: str, folders: Sequence[Path] = ()) -> Iterator[Compose]:
     GlobalHydra.instance().clear()
     path = ",".join(quoted(f"file://{folder}") for folder in folders)
     search = [f"hydra.searchpath=[{path}]"] if folders else []
+
+    def composed(overrides: Sequence[str]) -> "DictConfig":
+        config = compose(verb, [*overrides, *search], return_hydra_config=True)
+        recipe = _recipe(config)
+        return composed([*overrides, f"recipe={recipe}"]) if recipe else config
+
     try:
-        with initialize_config_dir(config_dir=str(config_dir()), **version_base(initialize_config_dir)):
-            yield lambda overrides: compose(verb, [*overrides, *search], return_hydra_config=True)
+        with (
+            initialize_config_dir(config_dir=str(config_dir()), **version_base(initialize_config_dir)),
+            looking_into(folders),
+        ):
+            yield composed
     finally:
         GlobalHydra.instance().hydra = outer
 
 
-def plain(config: "DictConfig", whole: Any, verb: str) -> dict[str, Any]:
-    """Resolve a composed config to plain types, with the `choices` its groups took.
+def _recipe(config: "DictConfig") -> str | None:
+    """Return the recipe that `recipe=auto` means: that of the model and dataset, else of the model and kind of data."""
+    chosen = config.hydra.runtime.choices
+    if chosen.get("recipe") != "auto":
+        return None
+    data = _kind_of_data(config)
+    known = catalogue.choices("recipe")
+    names = [f"{chosen['model']}-{chosen['dataset']}", f"{chosen['model']}-{data}"]
+    return next((name for name in names if name in known), None)
+
+
+def _kind_of_data(config: "DictConfig") -> str | None:
+    """Return the kind of the data that a config names, by a glance at its files."""
+    from omegaconf import OmegaConf
+
+    if "dataset" not in config or not OmegaConf.is_dict(config.dataset) or "_target_" not in config.dataset:
+        return None
+    dataset: Any = OmegaConf.to_container(config.dataset, resolve=True)
+    return kind_of(completed(dataset))
+
+
+def plain(config: "DictConfig", verb: str) -> dict[str, Any]:
+    """Resolve a composed config to plain types, and complete it.
 
     Args:
-        config: the composed config, with or without its `hydra` node.
-        whole: a config that has the `hydra` node.
+        config: the composed config, with its `hydra` node.
         verb: the command.
 
     Returns:
         The command's keys and `choices`, the file each group took.
 
     Raises:
-        UsageError: if a value that must be given is not.
+        UsageError: if a value that must be given is not, or a part does not have an option that was typed.
     """
     from hydra.core.hydra_config import HydraConfig
     from omegaconf import OmegaConf, open_dict
@@ -72,7 +103,7 @@ def plain(config: "DictConfig", whole: Any, verb: str) -> dict[str, Any]:
     from gentool.errors import UsageError
 
     outer = HydraConfig.instance().cfg
-    HydraConfig.instance().cfg = whole  # what ${hydra:…} looks into
+    HydraConfig.instance().cfg = config  # what ${hydra:…} looks into
     try:
         task = config.copy()
         with open_dict(task):
@@ -86,9 +117,10 @@ def plain(config: "DictConfig", whole: Any, verb: str) -> dict[str, Any]:
         resolved: dict[str, Any] = OmegaConf.to_container(task, resolve=True)  # type: ignore[assignment]
     finally:
         HydraConfig.instance().cfg = outer
-    chosen = {group: whole.hydra.runtime.choices.get(group) for group in catalogue.groups(verb)}
+    chosen = {group: config.hydra.runtime.choices.get(group) for group in catalogue.groups(verb)}
+    typed = {key_of(str(word)) for word in config.hydra.overrides.task}
     return {
-        **resolved,
+        **completed(resolved, Context(typed, _kind_of_data(config))),
         "choices": {group: str(choice) for group, choice in chosen.items() if choice not in (None, "null")},
     }
 
@@ -111,7 +143,7 @@ def built(*overrides: str) -> tuple["GenerativeModel", "Dataset"]:
     arguments = read("train", overrides)
     with mistakes.explained("train", arguments), composer("train") as compose:
         composed = compose(arguments.overrides)
-        config = plain(composed, composed, "train")
+        config = plain(composed, "train")
         check(keywords(config, "train"))
         with fork(config["seed"]):
             dataset = instantiate(config["dataset"], _convert_="all")

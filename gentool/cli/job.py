@@ -1,14 +1,15 @@
 """One job: a composed configuration is checked, seeded, and becomes one call."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gentool import config as running
-from gentool.cli.compose import keywords, plain
+from gentool.cli.arguments import Arguments, key_of
+from gentool.cli.compose import composer, keywords, plain
 from gentool.describe import shown
-from gentool.errors import UsageError
+from gentool.errors import UsageError, nearest
 from gentool.schema import check
 
 if TYPE_CHECKING:
@@ -17,12 +18,13 @@ if TYPE_CHECKING:
     from gentool.cli.resume import Resumption
 
 
-def run_job(verb: str, composed: "DictConfig", resumption: "Resumption | None") -> Any:
-    """Run a command on a composed config.
+def run_job(verb: str, whole: "DictConfig", folders: Sequence[Path], resumption: "Resumption | None") -> Any:
+    """Run a command on what Hydra was asked to compose.
 
     Args:
         verb: the command.
-        composed: its config.
+        whole: the job's `hydra` node: its overrides, and whether it is one of a sweep.
+        folders: config folders of the user.
         resumption: the run to go on with, where `resume=` was typed.
 
     Returns:
@@ -31,11 +33,11 @@ def run_job(verb: str, composed: "DictConfig", resumption: "Resumption | None") 
     Raises:
         UsageError: if the config does not fit what it is for.
     """
-    from hydra.core.hydra_config import HydraConfig
     from hydra.utils import instantiate
 
-    whole: Any = HydraConfig.instance().cfg
-    config = plain(composed, whole, verb)
+    paths = [word for word in whole.hydra.overrides.hydra if key_of(word) == "hydra.searchpath"]
+    with composer(verb, folders) as compose:  # once more: the recipe depends on what was composed
+        config = plain(compose([*whole.hydra.overrides.task, *paths]), verb)
     if str(whole.hydra.mode).endswith("MULTIRUN") and "out" in config:
         finished, config = _place(verb, config, whole)
         if finished is not None:
@@ -59,6 +61,27 @@ def run_job(verb: str, composed: "DictConfig", resumption: "Resumption | None") 
         # Built here, called by us: an error inside the command keeps its own type and traceback.
         command = instantiate({**keywords(config, verb), "_partial_": True}, _convert_="all")
         return command()
+
+
+def show_job(verb: str, arguments: Arguments) -> None:
+    """Print the completed config of a job: what `--cfg job` is.
+
+    Args:
+        verb: the command.
+        arguments: what was typed after it; `--package` selects a part.
+
+    Raises:
+        UsageError: if the package is not there.
+    """
+    from omegaconf import OmegaConf
+
+    with composer(verb, arguments.folders) as compose:
+        config = OmegaConf.create(plain(compose(arguments.overrides), verb))
+    package = arguments.flags.get("--package", "_global_")
+    part = config if package == "_global_" else OmegaConf.select(config, package)
+    if part is None:
+        raise UsageError(f"--package {package}: no such part of the configuration; {nearest(package, map(str, config))}")
+    print(OmegaConf.to_yaml(part), end="")
 
 
 def _place(verb: str, config: dict[str, Any], whole: Any) -> tuple[float | None, dict[str, Any]]:

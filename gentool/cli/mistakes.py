@@ -2,13 +2,13 @@
 
 import difflib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 from gentool.cli import catalogue
 from gentool.cli.arguments import Arguments, key_of
-from gentool.errors import GentoolError, UsageError, nearest
+from gentool.errors import GentoolError, UnknownKey, UsageError, nearest
 
 
 @contextmanager
@@ -19,9 +19,12 @@ def explained(verb: str, arguments: Arguments) -> Iterator[None]:
         verb: the command.
         arguments: what was typed after it.
     """
-    _check_recipe(arguments)
     try:
         yield
+    except UnknownKey as error:
+        if not any(key_of(word) == error.key for word in arguments.overrides):
+            raise
+        raise UsageError(_unknown_key(error.key, verb, arguments)) from error
     except GentoolError:
         raise
     except Exception as error:
@@ -39,17 +42,6 @@ def unwrapped(error: Exception) -> Exception:
     while type(error).__name__ == "InstantiationException" and isinstance(error.__cause__, Exception):
         error = error.__cause__
     return error
-
-
-def _check_recipe(arguments: Arguments) -> None:
-    """Refuse a recipe that is not there: the group is optional, so Hydra would pass over it in silence."""
-    for word in arguments.overrides:
-        key, _, value = word.partition("=")
-        if key == "recipe" and value != "null":
-            names = catalogue.choices("recipe", arguments.folders)
-            for name in value.split(","):
-                if name not in names:
-                    raise UsageError(f"recipe={name}: no such choice; {nearest(name, names)}")
 
 
 def _explain(error: Exception, verb: str, arguments: Arguments) -> str | None:
@@ -157,29 +149,23 @@ def _offer(key: str, choices: list[str]) -> str:
 
 def _keys(verb: str, arguments: Arguments) -> Iterable[str]:
     """Return every key of the command's config under the groups that were typed, dotted."""
-    from gentool.cli.compose import composer
+    from gentool.cli.compose import composer, plain
 
     groups = catalogue.groups(verb)
     chosen = [word for word in arguments.overrides if key_of(word) in groups and "," not in word]
     try:
         with composer(verb, arguments.folders) as compose:
-            return list(_dotted(compose(chosen)))
+            return list(_dotted(plain(compose(chosen), verb)))
     except Exception:  # a second mistake among the choices: the packaged defaults still give a hint
         return [option.key for option in catalogue.options(catalogue.verb_file(verb))]
 
 
-def _dotted(node: Any, prefix: str = "") -> Iterator[str]:
-    for key in node:
-        if str(key).startswith("_") or (not prefix and key in ("hydra", "choices")):
+def _dotted(node: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    for key, inner in node.items():
+        if key.startswith("_") or (not prefix and key == "choices"):
             continue
         yield f"{prefix}{key}"
-        inner = node._get_node(key)
-        if (
-            hasattr(inner, "keys")
-            and not inner._is_none()
-            and not inner._is_missing()
-            and not inner._is_interpolation()
-        ):
+        if isinstance(inner, Mapping):
             yield from _dotted(inner, f"{prefix}{key}.")
 
 

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gentool.cli import catalogue, completion, manual
@@ -130,9 +131,14 @@ def _run(verb: str, arguments: Arguments) -> None:
         from gentool.cli import resume
 
         arguments, resumption = resume.requested(arguments) or (arguments, None)
+    if arguments.flags.get("--cfg") == "job":
+        from gentool.cli.job import show_job
+
+        show_job(verb, arguments)
+        return
     failures: list[Exception] = []
     try:
-        _hydra(verb, [*arguments.for_hydra(), *told], _task(verb, resumption, failures))
+        _hydra(verb, [*arguments.for_hydra(), *told], _task(verb, arguments.folders, resumption, failures))
     except KeyboardInterrupt:
         if not failures:
             raise
@@ -142,7 +148,9 @@ def _run(verb: str, arguments: Arguments) -> None:
         raise failures[-1]
 
 
-def _task(verb: str, resumption: "Resumption | None", failures: list[Exception]) -> Callable[["DictConfig"], Any]:
+def _task(
+    verb: str, folders: Sequence[Path], resumption: "Resumption | None", failures: list[Exception]
+) -> Callable[["DictConfig"], Any]:
     """Return what Hydra calls with the composed config.
 
     Hydra prints lines of its own for a job that raises, so a job notes its failure instead; in a process of its own
@@ -152,14 +160,14 @@ def _task(verb: str, resumption: "Resumption | None", failures: list[Exception])
     is_verbose = os.environ.get(FULL)
 
     def gentool(config: "DictConfig") -> Any:
+        from hydra.core.hydra_config import HydraConfig
+
         from gentool.cli.job import run_job
 
         try:
             with _environment(FULL, is_verbose):
-                return run_job(verb, config, resumption)
+                return run_job(verb, HydraConfig.instance().cfg, folders, resumption)
         except Exception as error:
-            from hydra.core.hydra_config import HydraConfig
-
             from gentool.cli.mistakes import unwrapped
 
             root = unwrapped(error)

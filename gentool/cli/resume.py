@@ -11,6 +11,7 @@ from gentool.cli.arguments import Arguments, key_of, quoted
 from gentool.data.places import root_here
 from gentool.describe import shown
 from gentool.errors import UsageError, nearest
+from gentool.options import completed
 
 FREE = re.compile(
     r"trainer\.(epochs|steps|minutes|log_every|validate_every|sample_every|save_every|keep|monitor)"
@@ -123,7 +124,7 @@ def resumed(resumption: Resumption, composed: Mapping[str, Any]) -> dict[str, An
         UsageError: with a diff, if what was typed would make it another run.
     """
     run, stored, changes = resumption
-    config = _filled(stored, composed)
+    config = _filled(completed(stored), composed)
     if "root" in config["dataset"]:
         config["dataset"]["root"] = root_here(config["dataset"]["root"])
     refused = []

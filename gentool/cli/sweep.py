@@ -86,7 +86,7 @@ def _check_jobs(verb: str, compose: Compose, fixed: Sequence[str], swept: Sequen
     name = None
     for values in itertools.product(*(list(_values(override)) for override in swept)):
         composed = compose([*fixed, *values])
-        config = plain(composed, composed, verb)
+        config = plain(composed, verb)
         check(keywords(config, verb))
         name = (config.get("sweep") or {}).get("name")
     return name

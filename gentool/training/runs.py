@@ -7,12 +7,11 @@ from typing import Any
 
 import torch
 from hydra.utils import instantiate
-from omegaconf import OmegaConf
 
-from gentool.config import config_dir
 from gentool.device import Device
 from gentool.errors import Unavailable, UsageError, nearest
 from gentool.models.base import GenerativeModel
+from gentool.options import completed
 from gentool.schema import check_values, find
 from gentool.space import DataSpace
 from gentool.training.checkpoints import read_checkpoint
@@ -172,7 +171,7 @@ def override_sampler(model: GenerativeModel, values: Mapping[str, Any]) -> None:
 
 
 def build_model(config: Mapping[str, Any], space: DataSpace, weights: Mapping[str, Any] | None) -> GenerativeModel:
-    """Build the model a run's config describes; a key the config does not know takes its packaged default.
+    """Build the model a run's config describes; an option the config does not know takes its default.
 
     Args:
         config: a run's whole config.
@@ -185,13 +184,7 @@ def build_model(config: Mapping[str, Any], space: DataSpace, weights: Mapping[st
     Raises:
         UsageError: if the config may not be built, or does not describe these weights.
     """
-    described = OmegaConf.create(config["model"])
-    packaged = config_dir() / "model" / f"{config['choices']['model']}.yaml"
-    if packaged.is_file():
-        defaults: Any = OmegaConf.load(packaged)
-        if defaults.get("_target_") == described.get("_target_"):
-            described = OmegaConf.merge({k: v for k, v in defaults.items() if k != "defaults"}, described)
-    plain = OmegaConf.to_container(described)
+    plain = completed(config["model"])
     _allow(plain, MODEL_HOMES)
     build: Callable[[DataSpace], GenerativeModel] = instantiate(plain, _convert_="all")
     if weights is not None:
