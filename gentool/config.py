@@ -32,7 +32,7 @@ def current() -> dict[str, Any]:
 
 
 def folders() -> list[Path]:
-    """Return the folders in which a config group is looked up: the user's own (`--config-dir`), then the packaged one."""
+    """Return where config groups are looked up: the user's own folders (`--config-dir`), then the packaged one."""
     return [*_user_folders.get(), config_dir()]
 
 

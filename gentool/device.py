@@ -20,10 +20,10 @@ class Device:
 
     Args:
         kind: which device; auto takes CUDA, else MPS, else the CPU.
-        precision: of the networks' forward passes; auto looks it up in `measured`.
-        channels_last: whether convolutions keep channels last in memory; auto looks it up in `measured`.
-        compile: whether networks are compiled; auto looks it up in `measured`.
-        processes: how many processes train together on this machine, each on a slice of the batch.
+        precision: of the networks, never of a loss: fp32 | bf16; auto: what was measured to be fastest.
+        channels_last: memory format of convolutions: true | false; auto: what was measured to be fastest.
+        compile: torch.compile the networks: true | false; auto: what was measured to be fastest.
+        processes: processes that train together on this machine, each on its slice of the batch.
 
     Raises:
         UsageError: if the device is not here.
@@ -32,11 +32,11 @@ class Device:
     def __init__(
         self,
         *,
-        kind: Kind,
-        precision: Literal["auto", "fp32", "bf16"],
-        channels_last: bool | Literal["auto"],
-        compile: bool | Literal["auto"],
-        processes: PositiveInt,
+        kind: Kind = "auto",
+        precision: Literal["auto", "fp32", "bf16"] = "auto",
+        channels_last: bool | Literal["auto"] = "auto",
+        compile: bool | Literal["auto"] = "auto",
+        processes: PositiveInt = 1,
     ) -> None:
         self.kind = _present(kind)
         best = measured(self.kind)

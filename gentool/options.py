@@ -7,7 +7,7 @@ refuses those that the chosen part does not have.
 """
 
 import ast
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 from gentool.config import choices, load_yaml
@@ -42,7 +42,8 @@ def completed(config: Mapping[str, Any], context: Context = Context(), path: str
         path: the dotted key it stands at.
 
     Returns:
-        A new mapping, in the order of the signatures. Unknown keys stay, for `schema.check` to refuse.
+        A new mapping, in the order of the signatures, with `_partial_` where code gives further arguments. Unknown keys
+        stay, for `schema.check` to refuse.
 
     Raises:
         UsageError: for a part that does not exist, or an option that the chosen part does not have.
@@ -51,6 +52,8 @@ def completed(config: Mapping[str, Any], context: Context = Context(), path: str
     if known is None:
         return {key: _inner(value, context, _join(path, key)) for key, value in config.items()}
     result = {key: value for key, value in config.items() if key in HYDRAS}
+    if known.is_partial:
+        result["_partial_"] = True
     for name, option in known.options.items():
         value = config.get(name, option.default)
         if value is not REQUIRED:
@@ -141,9 +144,7 @@ def fitting(group: str, data: str) -> str | None:
 def _chosen(name: str, option: Option, path: str) -> dict[str, Any]:
     """Return the mapping that a name stands for."""
     if name in option.variants:
-        target = option.variants[name]
-        known = signature(target)
-        return {"_target_": target, **({"_partial_": True} if known is not None and known.is_partial else {})}
+        return {"_target_": option.variants[name]}
     if name in _group(option):
         return load_yaml(choices(str(option.group))[name])
     raise UsageError(f"{path}={name}: no such choice; {nearest(name, variants(option))}")
@@ -156,9 +157,9 @@ def _options(target: str) -> Mapping[str, Option]:
 
 def _stray(key: str, value: Any, target: str, option: Option, path: str) -> str:
     """Say that the chosen part has no such option, and which have."""
-    named: dict[str, Callable[[], str]] = {n: (lambda n=n: _chosen(n, option, path)["_target_"]) for n in variants(option)}  # type: ignore[misc]
-    here = next((name for name, find in named.items() if find() == target), target.rpartition(".")[2])
-    having = [name for name, find in named.items() if key in _options(find())]
+    targets = {name: str(_chosen(name, option, path)["_target_"]) for name in variants(option)}
+    here = next((name for name, found in targets.items() if found == target), target.rpartition(".")[2])
+    having = [name for name, found in targets.items() if key in _options(found)]
     if having:
         hint = f"{', '.join(having)} {'have' if len(having) > 1 else 'has'} it"
     else:

@@ -1,7 +1,7 @@
-"""The options of what a configuration builds: names, defaults and descriptions, read from source without importing it.
+"""The options of what a configuration builds: names, defaults and descriptions, read from source, never imported.
 
-An *option* is a keyword-only parameter; what is positional is given by code. Reading the source by `ast` keeps `--help`,
-`list` and `--cfg job` fast: torch is not imported.
+An *option* is a keyword-only parameter; what is positional is given by code. Reading the source by `ast` keeps
+`--help`, `list` and `--cfg job` fast: torch is not imported.
 """
 
 import ast
@@ -195,10 +195,15 @@ def _part(module: _Module, node: ast.AST, *, is_partial: bool) -> dict[str, Any]
 
 
 def _dotted(module: _Module, node: ast.AST) -> str:
+    """Return the dotted name by which a module knows a class or function: where it imports it from, or its own."""
     found = _resolve(module, node)
     if found is None or not isinstance(found[1], ast.FunctionDef | ast.ClassDef):
         raise ValueError(f"{module.name}: {ast.unparse(node)} is not a class or function whose source can be read")
-    return f"{found[0].name}.{found[1].name}"
+    if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+        return f"{module.imports[node.value.id]}.{node.attr}"
+    if isinstance(node, ast.Name) and node.id in module.imports:
+        return module.imports[node.id]
+    return f"{module.name}.{found[1].name}"
 
 
 def _resolve(module: _Module, node: ast.AST) -> _Found | None:

@@ -1,4 +1,4 @@
-"""Every mapping with `_target_` is the keyword arguments of that callable, both ways; YAML holds every default."""
+"""Every mapping with `_target_` is options of that callable; an option has its default and its description there."""
 
 import inspect
 import re
@@ -14,7 +14,9 @@ from omegaconf import OmegaConf
 
 from gentool.cli.compose import composer, keywords, plain
 from gentool.errors import UsageError
+from gentool.options import completed
 from gentool.schema import RESERVED, check
+from gentool.signatures import signature
 from gentool.training.optimizers import Optimizers
 from gentool.training.rng import fork
 from tests.laws.subjects import MODELS, TINY, composed
@@ -41,7 +43,7 @@ def targets(config: Any, path: str = "") -> Iterator[tuple[str, Mapping[str, Any
 
 
 def mismatches(path: str, config: Mapping[str, Any]) -> list[str]:
-    """Where a mapping and the signature of its target differ."""
+    """Where a completed mapping and the signature of its target differ."""
     target = get_object(config["_target_"])
     parameters = inspect.signature(target).parameters.values()
     keys = {str(key) for key in config} - set(RESERVED)
@@ -49,13 +51,10 @@ def mismatches(path: str, config: Mapping[str, Any]) -> list[str]:
         return [f"{path}.{key}: unknown" for key in keys - {p.name for p in parameters}]
     wanted = {p.name for p in parameters if p.kind is p.KEYWORD_ONLY}
     found = [f"{path}.{key}: not a keyword-only parameter" for key in sorted(keys - wanted)]
-    found += [f"{path}.{key}: missing in the YAML" for key in sorted(wanted - keys)]
-    found += [
-        f"{path}.{p.name}: has a default in the code"
-        for p in parameters
-        if p.kind is p.KEYWORD_ONLY and p.default is not p.empty
-    ]
-    return found
+    found += [f"{path}.{key}: neither in the YAML nor with a default" for key in sorted(wanted - keys)]
+    known = signature(config["_target_"])
+    assert known is not None and set(known.options) == wanted, f"{config['_target_']}: its source is not read right"
+    return found + [f"{path}.{name}: not described" for name, option in known.options.items() if not option.about]
 
 
 @cache
@@ -164,10 +163,10 @@ def test_every_model_trains_on_every_toy_or_says_why_not(model, dataset):
 
 
 def test_the_rules_catch_what_they_forbid():
-    config = OmegaConf.to_container(OmegaConf.load(CONFIGS / "model" / "vae.yaml"))
+    config = completed(OmegaConf.to_container(OmegaConf.load(CONFIGS / "model" / "vae.yaml")))
     assert mismatches("model", config) == []
     assert mismatches("model", {**config, "gamma": 1}) == ["model.gamma: not a keyword-only parameter"]
     del config["beta"]
-    assert mismatches("model", config) == ["model.beta: missing in the YAML"]
+    assert mismatches("model", config) == ["model.beta: neither in the YAML nor with a default"]
     assert mismatches("optimizer", {"_target_": "torch.optim.Adam", "rate": 1}) == ["optimizer.rate: unknown"]
     assert uncommented(["beta: 1.0", "beta: 1.0  # weight", "# weight", "beta: 1.0", "_target_: a.b"]) == ["beta: 1.0"]

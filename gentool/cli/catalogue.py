@@ -160,7 +160,7 @@ def _completed(path: str, written: Mapping[str, Option], presets: Mapping[str, A
     for name, option in known.options.items() if known is not None else ():
         key, default = f"{prefix}{name}", presets.get(name, option.default)
         stated = written.get(key)
-        named = next((written[f"{key}.{tag}"].value for tag in TAGS if f"{key}.{tag}" in written), None)
+        named = next((written[f"{key}.{tag}"].value for tag in TAGS if f"{key}.{tag}" in written), "")
         part = {"_target_": option.variants[named]} if named in option.variants else default
         if f"{key}._target_" in written or (isinstance(part, Mapping) and "_target_" in part):
             chosen = part if isinstance(part, Mapping) and f"{key}._target_" not in written else {}

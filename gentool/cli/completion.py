@@ -49,12 +49,26 @@ def query(line: str, shell: str, hydra: Hydra) -> str:
         return ""
     if verb == "list":
         return " ".join(word for word in _list_words() if word.startswith(rest.split(" ")[-1]))
-    return " ".join(word for word in _asked(verb, f"gentool{rest}", shell, hydra) if _belongs(word, verb))
+    asked = [word for word in _asked(verb, f"gentool{rest}", shell, hydra) if _belongs(word, verb)]
+    return " ".join(dict.fromkeys([*asked, *_options(verb, rest.split())]))
 
 
 def _list_words() -> list[str]:
     named = [f"{group}={name}" for group in ("model", "dataset", "experiment") for name in catalogue.choices(group)]
     return [*(word for word in WORDS if not word.endswith("=")), *named]
+
+
+def _options(verb: str, words: Sequence[str]) -> list[str]:
+    """Return the options that the last word begins, those that only signatures name included."""
+    word = words[-1] if words else ""
+    if "." not in word or "=" in word:
+        return []
+    typed = dict(other.partition("=")[::2] for other in words)
+    keys = [option.key for option in catalogue.options(catalogue.verb_file(verb))]
+    for group, choice in catalogue.groups(verb).items():
+        file = catalogue.choices(group).get(typed.get(group, choice))
+        keys += [f"{group}.{option.key}" for option in catalogue.options(file)] if file else []
+    return [f"{key}=" for key in keys if key.startswith(word)]
 
 
 def _asked(verb: str, line: str, shell: str, hydra: Hydra) -> list[str]:

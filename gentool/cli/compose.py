@@ -103,7 +103,7 @@ def plain(config: "DictConfig", verb: str) -> dict[str, Any]:
     from gentool.errors import UsageError
 
     outer = HydraConfig.instance().cfg
-    HydraConfig.instance().cfg = config  # what ${hydra:…} looks into
+    HydraConfig.instance().cfg = config  # type: ignore[assignment]  # what ${hydra:…} looks into
     try:
         task = config.copy()
         with open_dict(task):

@@ -80,7 +80,8 @@ def show_job(verb: str, arguments: Arguments) -> None:
     package = arguments.flags.get("--package", "_global_")
     part = config if package == "_global_" else OmegaConf.select(config, package)
     if part is None:
-        raise UsageError(f"--package {package}: no such part of the configuration; {nearest(package, map(str, config))}")
+        hint = nearest(package, map(str, config))
+        raise UsageError(f"--package {package}: no such part of the configuration; {hint}")
     print(OmegaConf.to_yaml(part), end="")
 
 

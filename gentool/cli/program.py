@@ -166,7 +166,8 @@ def _task(
 
         try:
             with _environment(FULL, is_verbose):
-                return run_job(verb, HydraConfig.instance().cfg, folders, resumption)
+                whole: Any = HydraConfig.instance().cfg
+                return run_job(verb, whole, folders, resumption)
         except Exception as error:
             from gentool.cli.mistakes import unwrapped
 

@@ -16,7 +16,14 @@ from gentool.data.tables import Label, NumberTable, read_csv, read_parquet
 from gentool.errors import UsageError
 
 
-def array(*, path: str | None, label: Label | None, validation: Share, test: Share, seed: NonNegativeInt) -> Dataset:
+def array(
+    *,
+    path: str | None = None,
+    label: Label | None = None,
+    validation: Share = 0.1,
+    test: Share = 0.1,
+    seed: NonNegativeInt = 0,
+) -> Dataset:
     """Read points, or a table, from a `.npz`, `.npy`, `.csv` or `.parquet` file.
 
     A `.npz` holds `x` (n, d) and optionally `y` (n,), integers or words; a `.csv` or `.parquet` columns of numbers.
@@ -24,8 +31,8 @@ def array(*, path: str | None, label: Label | None, validation: Share, test: Sha
     Args:
         path: the file.
         label: the column of a `.csv` or `.parquet` that holds labels, integers or words, by its name or number.
-        validation: share of the examples held out for validation.
-        test: share of the examples held out for the test.
+        validation: share of the examples held out to choose the best checkpoint; 0 = none.
+        test: share of the examples held out for the test; 0 = none.
         seed: of the split.
 
     Returns:
@@ -65,24 +72,24 @@ def _read(path: str | None, label: Label | None) -> NumberTable:
 
 def image_array(
     *,
-    path: str | None,
-    levels: Annotated[int, Field(ge=2, le=256)] | None,
-    channels: Literal["first", "last"] | None,
-    binarize: Binarize,
-    validation: Share,
-    test: Share,
-    seed: NonNegativeInt,
+    path: str | None = None,
+    levels: Annotated[int, Field(ge=2, le=256)] | None = None,
+    channels: Literal["first", "last"] | None = None,
+    binarize: Binarize = "none",
+    validation: Share = 0.1,
+    test: Share = 0.1,
+    seed: NonNegativeInt = 0,
 ) -> Dataset:
     """Read images from a `.npz` with `x` uint8 (n, H, W), (n, H, W, C) or (n, C, H, W) and optionally `y`, or a `.npy`.
 
     Args:
         path: the file.
-        levels: grey levels, x in 0..levels-1; None: 2 where x holds only 0 and 1, else 256.
-        channels: which axis holds C; None: the one of length 1 to 4.
-        binarize: how levels become 0 and 1.
-        validation: share of the examples held out for validation.
-        test: share of the examples held out for the test.
-        seed: of the split.
+        levels: grey levels, 2 to 256: x in 0..levels-1; None: 2 where x holds only 0 and 1, else 256.
+        channels: which axis holds C, first or last; None: the one of length 1 to 4.
+        binarize: none, static (drawn once), dynamic (drawn afresh each visit), threshold (above half).
+        validation: share of the examples held out to choose the best checkpoint; 0 = none.
+        test: share of the examples held out for the test; 0 = none.
+        seed: of the split and of fixed binarisation.
 
     Returns:
         The dataset.

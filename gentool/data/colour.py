@@ -38,17 +38,19 @@ _CIFAR10_FOLDER = "cifar-10-batches-py"
 _CIFAR10_FILES = (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch")
 
 
-def cifar10(*, root: str | None, binarize: Binarize, validation: Share, seed: NonNegativeInt) -> Dataset:
+def cifar10(
+    *, root: str | None = None, binarize: Binarize = "none", validation: Share = 0.1, seed: NonNegativeInt = 0
+) -> Dataset:
     """Read CIFAR-10: 50,000 + 10,000 photographs, 32 x 32, colour.
 
     The files are the original pickles in `cifar-10-batches-py`, or else the same images as JPEG (so not bit-identical)
     in `cifar10-jpg`, a folder or a zip file, as `train|test/<class>/*.jpg`.
 
     Args:
-        root: folder that holds them; None: this user's cache.
-        binarize: how levels become 0 and 1.
-        validation: share of the 50,000 held out for validation; 0 trains on all.
-        seed: of the split.
+        root: folder that holds cifar-10-batches-py, or cifar10-jpg; None: this user's cache.
+        binarize: none, static (drawn once), dynamic (drawn afresh each visit), threshold (above half).
+        validation: share of the training images held out to choose the best checkpoint; 0 = none, train on all.
+        seed: of the split and of fixed binarisation.
 
     Returns:
         The dataset; its labels are the alphabetical places of the class names.
@@ -76,16 +78,18 @@ def cifar10(*, root: str | None, binarize: Binarize, validation: Share, seed: No
     )
 
 
-def svhn(*, root: str | None, binarize: Binarize, validation: Share, seed: NonNegativeInt) -> Dataset:
+def svhn(
+    *, root: str | None = None, binarize: Binarize = "none", validation: Share = 0.1, seed: NonNegativeInt = 0
+) -> Dataset:
     """Read SVHN: 73,257 + 26,032 photographed house numbers, 32 x 32, colour.
 
     The digit 0, which the files label 10, is class 0.
 
     Args:
-        root: folder that holds `train_32x32.mat` and `test_32x32.mat`; None: this user's cache.
-        binarize: how levels become 0 and 1.
-        validation: share of the training images held out for validation; 0 trains on all.
-        seed: of the split.
+        root: folder that holds train_32x32.mat and test_32x32.mat; None: this user's cache.
+        binarize: none, static (drawn once), dynamic (drawn afresh each visit), threshold (above half).
+        validation: share of the training images held out to choose the best checkpoint; 0 = none, train on all.
+        seed: of the split and of fixed binarisation.
 
     Returns:
         The dataset.

@@ -31,30 +31,30 @@ Size = Annotated[list[PositiveInt], Field(min_length=2, max_length=2)]
 
 def image_folder(
     *,
-    path: str | None,
-    size: PositiveInt | Size | None,
-    resize: Resize,
-    mode: Mode | None,
-    binarize: Binarize,
-    validation: Share,
-    test: Share,
-    seed: NonNegativeInt,
-    cache: str | None,
-    workers: PositiveInt,
+    path: str | None = None,
+    size: PositiveInt | Size | None = None,
+    resize: Resize = "crop",
+    mode: Mode | None = None,
+    binarize: Binarize = "none",
+    validation: Share = 0.1,
+    test: Share = 0.1,
+    seed: NonNegativeInt = 0,
+    cache: str | None = None,
+    workers: PositiveInt = 4,
 ) -> Dataset:
     """Read images of any size and mode from `DIR/<class>/*.png`, `DIR/train|valid|test/<class>/…` or `DIR/*.png`.
 
     Args:
         path: the folder.
-        size: of an image here, a side or [height, width]; None: all files have one size, and keep it.
-        resize: crop: scale to cover `size`, then cut its centre; stretch: scale to it; none: cut the centre.
+        size: of an image here: a side or [height, width], 1 or more; None: all files have one size, and keep it.
+        resize: crop (scale to cover size, then cut its centre), stretch (scale to size), none (cut the centre).
         mode: grey or rgb; None: all files have one mode, and keep it.
-        binarize: how levels become 0 and 1.
-        validation: share of the training images held out for validation, where there is no `valid` folder.
-        test: share of all images held out for the test, where there is no `test` folder.
-        seed: of the split.
-        cache: folder for decoded images; None: this user's cache.
-        workers: threads that decode.
+        binarize: none, static (drawn once), dynamic (drawn afresh each visit), threshold (above half).
+        validation: share of the images held out to choose the best checkpoint, where DIR has no valid folder; 0 = none.
+        test: share of the images held out for the test, where DIR has no test folder; 0 = none.
+        seed: of the split and of fixed binarisation.
+        cache: folder for decoded images, one byte a channel and pixel; None: this user's cache.
+        workers: threads that decode ahead in the first pass, 1 or more.
 
     Returns:
         The dataset. Its batches come from a memory-mapped file, so memory does not grow with the number of images.

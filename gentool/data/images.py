@@ -110,14 +110,16 @@ EMNIST_CLASSES: dict[EmnistSubset, int] = {
 }
 
 
-def digits(*, binarize: Binarize, validation: Share, test: Share, seed: NonNegativeInt) -> Dataset:
+def digits(
+    *, binarize: Binarize = "none", validation: Share = 0.1, test: Share = 0.2, seed: NonNegativeInt = 0
+) -> Dataset:
     """Read scikit-learn's 1,797 handwritten digits: 8 x 8 pixels, levels 0..16, 10 classes; nothing to download.
 
     Args:
-        binarize: how levels become 0 and 1.
-        validation: share of the examples held out for validation.
-        test: share of the examples held out for the test.
-        seed: of the split.
+        binarize: none, static (drawn once), dynamic (drawn afresh each visit), threshold (above half).
+        validation: share of the examples held out to choose the best checkpoint; 0 = none.
+        test: share of the examples held out for the test; 0 = none.
+        seed: of the split and of fixed binarisation.
 
     Returns:
         The dataset; it has no split of its own, so one is cut by `seed`.
@@ -129,14 +131,16 @@ def digits(*, binarize: Binarize, validation: Share, test: Share, seed: NonNegat
     )
 
 
-def mnist(*, root: str | None, binarize: Binarize, validation: Share, seed: NonNegativeInt) -> Dataset:
+def mnist(
+    *, root: str | None = None, binarize: Binarize = "none", validation: Share = 0.1, seed: NonNegativeInt = 0
+) -> Dataset:
     """Read MNIST: 60,000 + 10,000 handwritten digits, 28 x 28, grey.
 
     Args:
-        root: folder that holds `MNIST/raw`; None: this user's cache.
-        binarize: how levels become 0 and 1.
-        validation: share of the 60,000 held out for validation; 0 trains on all.
-        seed: of the split.
+        root: folder that holds MNIST/raw; None: this user's cache.
+        binarize: none, static (drawn once), dynamic (drawn afresh each visit), threshold (above half).
+        validation: share of the training images held out to choose the best checkpoint; 0 = none, train on all.
+        seed: of the split and of fixed binarisation.
 
     Returns:
         The dataset.
@@ -144,27 +148,56 @@ def mnist(*, root: str | None, binarize: Binarize, validation: Share, seed: NonN
     return _read(MNIST, root, binarize, validation, seed)
 
 
-def fashion_mnist(*, root: str | None, binarize: Binarize, validation: Share, seed: NonNegativeInt) -> Dataset:
-    """Read Fashion-MNIST: 60,000 + 10,000 pieces of clothing, 28 x 28, grey; arguments as of `mnist`."""
+def fashion_mnist(
+    *, root: str | None = None, binarize: Binarize = "none", validation: Share = 0.1, seed: NonNegativeInt = 0
+) -> Dataset:
+    """Read Fashion-MNIST: 60,000 + 10,000 pieces of clothing, 28 x 28, grey.
+
+    Args:
+        root: folder that holds FashionMNIST/raw; None: this user's cache.
+        binarize: none, static (drawn once), dynamic (drawn afresh each visit), threshold (above half).
+        validation: share of the training images held out to choose the best checkpoint; 0 = none, train on all.
+        seed: of the split and of fixed binarisation.
+
+    Returns:
+        The dataset.
+    """
     return _read(FASHION_MNIST, root, binarize, validation, seed)
 
 
-def kmnist(*, root: str | None, binarize: Binarize, validation: Share, seed: NonNegativeInt) -> Dataset:
-    """Read Kuzushiji-MNIST: 60,000 + 10,000 Japanese characters, 28 x 28, grey; arguments as of `mnist`."""
+def kmnist(
+    *, root: str | None = None, binarize: Binarize = "none", validation: Share = 0.1, seed: NonNegativeInt = 0
+) -> Dataset:
+    """Read Kuzushiji-MNIST: 60,000 + 10,000 Japanese characters, 28 x 28, grey.
+
+    Args:
+        root: folder that holds KMNIST/raw; None: this user's cache.
+        binarize: none, static (drawn once), dynamic (drawn afresh each visit), threshold (above half).
+        validation: share of the training images held out to choose the best checkpoint; 0 = none, train on all.
+        seed: of the split and of fixed binarisation.
+
+    Returns:
+        The dataset.
+    """
     return _read(KMNIST, root, binarize, validation, seed)
 
 
 def emnist(
-    *, root: str | None, subset: EmnistSubset, binarize: Binarize, validation: Share, seed: NonNegativeInt
+    *,
+    root: str | None = None,
+    subset: EmnistSubset = "balanced",
+    binarize: Binarize = "none",
+    validation: Share = 0.1,
+    seed: NonNegativeInt = 0,
 ) -> Dataset:
     """Read EMNIST: handwritten letters and digits, 28 x 28, grey, set upright (the files hold them transposed).
 
     Args:
-        root: folder that holds `EMNIST/raw`; None: this user's cache.
-        subset: which of EMNIST's six selections.
-        binarize: how levels become 0 and 1.
-        validation: share of the training examples held out for validation.
-        seed: of the split.
+        root: folder that holds EMNIST/raw; None: this user's cache.
+        subset: balanced (47 classes), byclass (62), bymerge (47), digits (10), letters (26), mnist (10).
+        binarize: none, static (drawn once), dynamic (drawn afresh each visit), threshold (above half).
+        validation: share of the training images held out to choose the best checkpoint; 0 = none, train on all.
+        seed: of the split and of fixed binarisation.
 
     Returns:
         The dataset; labels start at 0 in every subset.

@@ -67,22 +67,22 @@ class Windows:
 
 def text(
     *,
-    path: str | None,
-    root: str | None,
-    symbol: Symbol,
-    context: Annotated[int, Field(ge=2)],
-    validation: Share,
-    test: Share,
+    path: str | None = None,
+    root: str | None = None,
+    symbol: Symbol = "character",
+    context: Annotated[int, Field(ge=2)] = 256,
+    validation: Share = 0.1,
+    test: Share = 0.1,
 ) -> Dataset:
     """Read a text; its first part is for training, then comes validation, and last the test.
 
     Args:
         path: a UTF-8 file; None: tiny Shakespeare, a million characters of plays.
-        root: folder that holds `tinyshakespeare/input.txt`.
-        symbol: what a token is: a character of those in the file, or a byte of its UTF-8.
-        context: tokens an example.
-        validation: share of the text held out for validation, rounded to whole examples.
-        test: share of the text held out for the test, rounded to whole examples.
+        root: folder that holds tinyshakespeare/input.txt; None: this user's cache.
+        symbol: what a token is: character (those of the file) or byte (256, any text).
+        context: tokens an example, 2 or more: what a model sees at once, and the length of a sample.
+        validation: share of the text held out to choose the best checkpoint, before the test's; 0 = none.
+        test: share of the text held out for the test: its end; 0 = none.
 
     Returns:
         The dataset: levels are the symbols, examples their windows.

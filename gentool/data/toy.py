@@ -1,5 +1,6 @@
 """Points drawn from densities that are known, so that a model's likelihood can be held against the truth."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Annotated, Literal
 
@@ -18,23 +19,23 @@ HEIGHTS = (1.60, 1.70, 1.65, 1.63, 1.75, 1.71, 1.68, 1.72, 1.77, 1.62)
 
 def ring(
     *,
-    modes: PositiveInt,
-    radius: PositiveFloat,
-    sigma: PositiveFloat,
-    examples: PositiveInt,
-    validation: Share,
-    test: Share,
-    seed: NonNegativeInt,
+    modes: PositiveInt = 8,
+    radius: PositiveFloat = 1.0,
+    sigma: PositiveFloat = 0.01,
+    examples: PositiveInt = 100000,
+    validation: Share = 0.1,
+    test: Share = 0.2,
+    seed: NonNegativeInt = 0,
 ) -> Dataset:
     """Draw from Gaussians evenly on a circle, the first at angle 0; labels are the Gaussians.
 
     Args:
-        modes: number of Gaussians.
-        radius: of the circle.
-        sigma: standard deviation of each Gaussian.
-        examples: points drawn, over all splits.
-        validation: share of them held out for validation.
-        test: share of them held out for the test.
+        modes: Gaussians, 1 or more.
+        radius: of the circle, > 0.
+        sigma: standard deviation of each Gaussian, > 0.
+        examples: points drawn, over all splits, 3 or more.
+        validation: share of the examples held out to choose the best checkpoint; 0 = none.
+        test: share of the examples held out for the test; 0 = none.
         seed: of the draw and the split.
 
     Returns:
@@ -46,23 +47,23 @@ def ring(
 
 def grid(
     *,
-    side: PositiveInt,
-    spacing: PositiveFloat,
-    sigma: PositiveFloat,
-    examples: PositiveInt,
-    validation: Share,
-    test: Share,
-    seed: NonNegativeInt,
+    side: PositiveInt = 5,
+    spacing: PositiveFloat = 2.0,
+    sigma: PositiveFloat = 0.05,
+    examples: PositiveInt = 100000,
+    validation: Share = 0.1,
+    test: Share = 0.2,
+    seed: NonNegativeInt = 0,
 ) -> Dataset:
     """Draw from Gaussians on a square grid centred on the origin; labels are the Gaussians, row by row.
 
     Args:
-        side: Gaussians along one side.
-        spacing: between neighbours.
-        sigma: standard deviation of each Gaussian.
-        examples: points drawn, over all splits.
-        validation: share of them held out for validation.
-        test: share of them held out for the test.
+        side: Gaussians along one side, 1 or more.
+        spacing: between neighbours, > 0: they stand at -4, -2, 0, 2, 4.
+        sigma: standard deviation of each Gaussian, > 0.
+        examples: points drawn, over all splits, 3 or more.
+        validation: share of the examples held out to choose the best checkpoint; 0 = none.
+        test: share of the examples held out for the test; 0 = none.
         seed: of the draw and the split.
 
     Returns:
@@ -74,19 +75,19 @@ def grid(
 
 def moons(
     *,
-    noise: Annotated[float, Field(ge=0.01, le=10)],
-    examples: PositiveInt,
-    validation: Share,
-    test: Share,
-    seed: NonNegativeInt,
+    noise: Annotated[float, Field(ge=0.01, le=10)] = 0.1,
+    examples: PositiveInt = 100000,
+    validation: Share = 0.1,
+    test: Share = 0.2,
+    seed: NonNegativeInt = 0,
 ) -> Dataset:
     """Draw two interleaving half circles with Gaussian noise; labels are the arcs.
 
     Args:
-        noise: standard deviation of the noise.
-        examples: points drawn, over all splits.
-        validation: share of them held out for validation.
-        test: share of them held out for the test.
+        noise: standard deviation of the noise, 0.01 to 10; the arcs have radius 1.
+        examples: points drawn, over all splits, 3 or more.
+        validation: share of the examples held out to choose the best checkpoint; 0 = none.
+        test: share of the examples held out for the test; 0 = none.
         seed: of the draw and the split.
 
     Returns:
@@ -97,21 +98,21 @@ def moons(
 
 def checkerboard(
     *,
-    squares: PositiveInt,
-    side: PositiveFloat,
-    examples: PositiveInt,
-    validation: Share,
-    test: Share,
-    seed: NonNegativeInt,
+    squares: PositiveInt = 4,
+    side: PositiveFloat = 2.0,
+    examples: PositiveInt = 100000,
+    validation: Share = 0.1,
+    test: Share = 0.2,
+    seed: NonNegativeInt = 0,
 ) -> Dataset:
     """Draw uniformly from every other square of a board; labels are the squares.
 
     Args:
         squares: along one side of the board, even.
-        side: of one square.
-        examples: points drawn, over all splits.
-        validation: share of them held out for validation.
-        test: share of them held out for the test.
+        side: of one square, > 0: the board spans [-4, 4].
+        examples: points drawn, over all splits, 3 or more.
+        validation: share of the examples held out to choose the best checkpoint; 0 = none.
+        test: share of the examples held out for the test; 0 = none.
         seed: of the draw and the split.
 
     Returns:
@@ -123,23 +124,23 @@ def checkerboard(
 
 def two_gaussians(
     *,
-    dims: Literal[1, 2],
-    distance: NonNegativeFloat,
-    sigma: PositiveFloat,
-    examples: PositiveInt,
-    validation: Share,
-    test: Share,
-    seed: NonNegativeInt,
+    dims: Literal[1, 2] = 1,
+    distance: NonNegativeFloat = 4.0,
+    sigma: PositiveFloat = 0.5,
+    examples: PositiveInt = 100000,
+    validation: Share = 0.1,
+    test: Share = 0.2,
+    seed: NonNegativeInt = 0,
 ) -> Dataset:
     """Draw from two equal Gaussians on the first axis, the origin halfway between; labels are the Gaussians.
 
     Args:
         dims: 1 for numbers, 2 for points of the plane.
-        distance: between the two means.
-        sigma: standard deviation of each Gaussian.
-        examples: points drawn, over all splits.
-        validation: share of them held out for validation.
-        test: share of them held out for the test.
+        distance: between the two means, 0 or more.
+        sigma: standard deviation of each Gaussian, > 0.
+        examples: points drawn, over all splits, 3 or more.
+        validation: share of the examples held out to choose the best checkpoint; 0 = none.
+        test: share of the examples held out for the test; 0 = none.
         seed: of the draw and the split.
 
     Returns:
@@ -151,23 +152,23 @@ def two_gaussians(
 
 def mixture(
     *,
-    weights: list[PositiveFloat],
-    means: list[list[float]],
-    sigmas: list[PositiveFloat],
-    examples: PositiveInt,
-    validation: Share,
-    test: Share,
-    seed: NonNegativeInt,
+    weights: Sequence[PositiveFloat] = (0.6, 0.3, 0.1),
+    means: Sequence[Sequence[float]] = ((-1.0, -0.5), (1.5, 1.0), (1.0, -1.5)),
+    sigmas: Sequence[PositiveFloat] = (0.5, 0.35, 0.2),
+    examples: PositiveInt = 100000,
+    validation: Share = 0.1,
+    test: Share = 0.2,
+    seed: NonNegativeInt = 0,
 ) -> Dataset:
     """Draw from a mixture of isotropic Gaussians; labels are its components.
 
     Args:
-        weights: of the components; scaled to sum to 1.
+        weights: of the components, > 0; scaled to sum to 1.
         means: of the components, one or two numbers each.
-        sigmas: standard deviations of the components.
-        examples: points drawn, over all splits.
-        validation: share of them held out for validation.
-        test: share of them held out for the test.
+        sigmas: standard deviations of the components, > 0.
+        examples: points drawn, over all splits, 3 or more.
+        validation: share of the examples held out to choose the best checkpoint; 0 = none.
+        test: share of the examples held out for the test; 0 = none.
         seed: of the draw and the split.
 
     Returns:

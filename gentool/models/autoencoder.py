@@ -8,6 +8,7 @@ from pydantic import Field, NonNegativeFloat, PositiveInt
 from torch import Tensor
 from typing_extensions import TypedDict
 
+from gentool import nn as networks
 from gentool.batch import Batch
 from gentool.errors import UsageError
 from gentool.models.base import GenerativeModel, Loss, Metrics, Minimizer, Pass
@@ -30,6 +31,9 @@ class Sampler(TypedDict):
     temperature: NonNegativeFloat
 
 
+SAMPLER: Sampler = {"temperature": 1.0}
+
+
 class Autoencoder(GenerativeModel):
     """x_hat = g(f(c(x))), trained to be x; to sample, decode a code drawn from a density fitted to the codes f(x).
 
@@ -40,12 +44,15 @@ class Autoencoder(GenerativeModel):
 
     Args:
         space: the data's facts.
-        latent_dim: numbers a code has; of a spatial encoder, in each of its places.
-        reconstruction: what the loss is; auto: cross_entropy of integer levels, squared_error of reals.
-        corruption: c; see `probability.corruption`.
-        level: of the corruption.
-        density: of the codes, fitted when training has ended; while it lasts, a Gaussian of their running moments.
-        components: of a mixture.
+        latent_dim: numbers a code has, 1 or more; 2 can be drawn as a map (gentool latent).
+        reconstruction: the loss: cross_entropy (pixels as shares of white; integer levels only) or squared_error; auto:
+            cross_entropy, of reals squared_error.
+        corruption: done to x in training, which the model learns to mend: none, gaussian, salt_pepper, masking_noise
+            (single pixels to black) or mask (a black square).
+        level: of the corruption, 0 to 1: gaussian: deviation as a share of the range (reals: of their deviation); the
+            others: share of the pixels.
+        density: what is fitted to the codes after training, and saved: gaussian (one) or mixture.
+        components: Gaussians of a mixture, 1 or more.
         conditional: whether f and g see the label; each class has a density of its own then.
         encoder: makes f: (space, outputs, classes) -> Network.
         decoder: makes g: (space, inputs, outputs_per_dim, classes) -> Network.
@@ -67,16 +74,16 @@ class Autoencoder(GenerativeModel):
         self,
         space: DataSpace,
         *,
-        latent_dim: PositiveInt,
-        reconstruction: Reconstruction,
-        corruption: Corruption,
-        level: Annotated[float, Field(ge=0, le=1)],
-        density: Literal["gaussian", "mixture"],
-        components: PositiveInt,
-        conditional: bool,
-        encoder: Callable[..., Network],
-        decoder: Callable[..., Network],
-        sampler: Sampler,
+        latent_dim: PositiveInt = 32,
+        reconstruction: Reconstruction = "auto",
+        corruption: Corruption = "none",
+        level: Annotated[float, Field(ge=0, le=1)] = 0.25,
+        density: Literal["gaussian", "mixture"] = "mixture",
+        components: PositiveInt = 20,
+        conditional: bool = False,
+        encoder: Callable[..., Network] = networks.encoder,
+        decoder: Callable[..., Network] = networks.decoder,
+        sampler: Sampler = SAMPLER,
     ) -> None:
         super().__init__(space, sampler)
         if space.vocabulary:

@@ -72,6 +72,9 @@ class Mixed(Protocol):
         ...
 
 
+SAMPLER: Sampler = {"temperature": 1.0, "top_k": None, "top_p": None, "mean": False}
+
+
 class Autoregressive(GenerativeModel):
     """p(x) = prod_i p(x_i | x_<i), exactly, in the order of the network.
 
@@ -83,8 +86,9 @@ class Autoregressive(GenerativeModel):
     Args:
         space: the data's facts.
         network: makes the network: (space, outputs_per_dim, classes) -> Network.
-        likelihood: p(x_i | x_<i); auto fits the data.
-        components: of a mixture.
+        likelihood: p(x_i | x_<i): bernoulli (2 levels), categorical (levels, text), logistic_mixture (levels),
+            gaussian_mixture (reals); auto: the first that fits, beyond 32 levels logistic_mixture.
+        components: of a mixture, 1 or more.
         conditional: whether the network sees the label.
         sampler: defaults of sampling.
 
@@ -103,10 +107,10 @@ class Autoregressive(GenerativeModel):
         space: DataSpace,
         *,
         network: Callable[..., Network],
-        likelihood: Name,
-        components: PositiveInt,
-        conditional: bool,
-        sampler: Sampler,
+        likelihood: Name = "auto",
+        components: PositiveInt = 10,
+        conditional: bool = False,
+        sampler: Sampler = SAMPLER,
     ) -> None:
         super().__init__(space, sampler)
         self.condition(conditional)

@@ -8,6 +8,7 @@ import torch
 from pydantic import Field, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
+from gentool import nn as networks
 from gentool.batch import Batch
 from gentool.errors import Unavailable, UsageError
 from gentool.models.base import GenerativeModel, Loss, Metrics, Minimizer, Pass
@@ -43,6 +44,22 @@ class Sampler(Knobs):
     visits: PositiveInt
 
 
+SAMPLER: Sampler = {
+    "method": "ancestral",
+    "steps": 250,
+    "rho": None,
+    "eta": 0.0,
+    "churn": 0.0,
+    "inner_steps": 5,
+    "step_size": 0.2,
+    "guidance": 1.0,
+    "clip": True,
+    "likelihood": "bound",
+    "ode_steps": 40,
+    "visits": 5,
+}
+
+
 class Diffusion(GenerativeModel):
     """x0(z, r) = E[x | z], z = x + r eps, learnt by E w(r) |x - x0(z, r)|² over the noise law's r.
 
@@ -53,11 +70,15 @@ class Diffusion(GenerativeModel):
         space: the data's facts.
         denoiser: makes the network: (space, outputs_per_dim, classes) -> network of (x, t, y).
         noise: the law of r.
-        parameterisation: what the network's output stands for.
-        weighting: w: the output's squared error were it of that kind, or the likelihood's, d log r / dt / r².
-        sigma_data: s; None: measured on the training data. 1 gives z / sqrt(r² + 1) = x_t of a law that preserves it.
+        parameterisation: what the network's output stands for: eps (the noise, as the paper), x0 (the data), or v (a
+            mix that is neither at any noise).
+        weighting: which output's squared error is minimised: eps (the paper's), x0, v, or likelihood (the bound
+            itself).
+        sigma_data: root mean square of the data in model space, > 0; 1 makes the network's input the paper's x_t; None:
+            measured.
         conditional: whether the network sees the label.
-        label_dropout: share of examples whose label is hidden in training, which guidance needs.
+        label_dropout: share of the examples, 0 to below 1, whose label is hidden in training: guidance needs some; only
+            where conditional.
         sampler: defaults of sampling.
 
     Raises:
@@ -75,14 +96,14 @@ class Diffusion(GenerativeModel):
         self,
         space: DataSpace,
         *,
-        denoiser: Callable[..., nn.Module],
-        noise: Noise,
-        parameterisation: Parameterisation,
-        weighting: Literal["eps", "x0", "v", "likelihood"],
-        sigma_data: PositiveFloat | None,
-        conditional: bool,
-        label_dropout: Annotated[float, Field(ge=0, lt=1)],
-        sampler: Sampler,
+        denoiser: Callable[..., nn.Module] = networks.denoiser,
+        noise: Noise = Noise(),
+        parameterisation: Parameterisation = "v",
+        weighting: Literal["eps", "x0", "v", "likelihood"] = "eps",
+        sigma_data: PositiveFloat | None = 1.0,
+        conditional: bool = False,
+        label_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1,
+        sampler: Sampler = SAMPLER,
     ) -> None:
         super().__init__(space, sampler)
         self.condition(conditional)

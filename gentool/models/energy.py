@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from typing_extensions import TypedDict
 
+from gentool import nn as networks
 from gentool.batch import Batch
 from gentool.errors import UsageError
 from gentool.models.base import GenerativeModel, Loss, Metrics, Minimizer, Pass
@@ -44,6 +45,29 @@ class Sampler(TypedDict):
     noise: PositiveFloat | None
 
 
+SAMPLER: Sampler = {
+    "start": "noise",
+    "rounds": 20,
+    "denoise": True,
+    "method": None,
+    "steps": None,
+    "step_size": None,
+    "last_step_size": None,
+    "noise": None,
+}
+
+
+CHAIN: Chain = {
+    "method": "langevin",
+    "steps": 20,
+    "step_size": 0.02,
+    "last_step_size": 0.0005,
+    "noise": None,
+    "leapfrog_steps": 5,
+    "largest_drift": 1.0,
+}
+
+
 class EnergyModel(GenerativeModel):
     """p(x) = exp(-E(x)) / Z, learned by E(data) - E(chains), chains being kept in a buffer from step to step.
 
@@ -54,12 +78,15 @@ class EnergyModel(GenerativeModel):
         space: the data's facts.
         network: makes f: (space, classes) -> a network.
         chain: how the chains of training go.
-        buffer: chains that are kept.
-        restarts: share of the chains that a step of training takes up which begin anew, from noise.
-        alpha: weight of mean f² of data and chains, which keeps energies near zero.
-        data_noise: deviation of the Gaussian noise added to data, in model space.
-        base: of points: deviation of the Gaussian that the network tilts, in units of the data's deviation.
-        principal_components: of the Gaussian fitted to the data that the network tilts instead; None: there is none.
+        buffer: chains that are kept from update to update, 1 or more.
+        restarts: share of an update's chains that begin anew, from noise (of the cube or the Gaussian), 0 to 1.
+        alpha: weight of the squared energies, 0 or more; without it energies drift away.
+        data_noise: deviation of the noise on data, in model space, 0 or more: without it levels are spikes that no
+            chain finds.
+        base: points only: deviation of the Gaussian that the network tilts, in units of the data's.
+        principal_components: 0 or more, fewer than dimensions: the network tilts a Gaussian fitted to the data, of so
+            many free directions, and chains begin there; None: base's of points, of images nothing: the cube [-1, 1]^d,
+            whose walls are mirrors.
         conditional: whether E(x, y) sees the label.
         sampler: defaults of sampling.
 
@@ -77,16 +104,16 @@ class EnergyModel(GenerativeModel):
         self,
         space: DataSpace,
         *,
-        network: Callable[..., nn.Module],
-        chain: Chain,
-        buffer: PositiveInt,
-        restarts: Annotated[float, Field(ge=0, le=1)],
-        alpha: NonNegativeFloat,
-        data_noise: NonNegativeFloat,
-        base: PositiveFloat,
-        principal_components: NonNegativeInt | None,
-        conditional: bool,
-        sampler: Sampler,
+        network: Callable[..., nn.Module] = networks.energy,
+        chain: Chain = CHAIN,
+        buffer: PositiveInt = 10000,
+        restarts: Annotated[float, Field(ge=0, le=1)] = 0.05,
+        alpha: NonNegativeFloat = 0.001,
+        data_noise: NonNegativeFloat = 0.08,
+        base: PositiveFloat = 2.0,
+        principal_components: NonNegativeInt | None = None,
+        conditional: bool = False,
+        sampler: Sampler = SAMPLER,
     ) -> None:
         super().__init__(space, sampler)
         self.condition(conditional)

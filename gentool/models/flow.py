@@ -37,6 +37,9 @@ class Sampler(TypedDict):
     temperature: NonNegativeFloat
 
 
+SAMPLER: Sampler = {"temperature": 1.0}
+
+
 class Flow(GenerativeModel):
     """p(v) = p(z = f(v)) |det df/dv|, with v the data as reals, and p(z) = N(0, 1) or a mixture of Gaussians.
 
@@ -46,10 +49,13 @@ class Flow(GenerativeModel):
     Args:
         space: the data's facts.
         transform: makes f, from v (batch, *space.shape) to noise (batch, dims): (space, classes) -> Transform.
-        prior: p(z): a standard normal, or a mixture of Gaussians that is learned, for data in separate pieces.
-        components: Gaussians of a mixture prior.
-        dequantisation: of integer levels, q(u | x): uniform, or variational, learned with the flow.
-        alpha: of the logit that integer levels pass; None: none, they are centred to [-1, 1).
+        prior: p(z) of the noise: normal (standard) or mixture (of Gaussians, learned with the rest), for data in
+            separate pieces.
+        components: Gaussians of a mixture prior, 1 or more; a few more than the data has modes.
+        dequantisation: of integer levels: uniform noise, or variational (Flow++): learned with the flow, for a tighter
+            bound.
+        alpha: integer levels only: logit(alpha + (1 - 2 alpha) x), 0 < alpha < 0.5; None: centred, no logit, as the
+            paper.
         conditional: whether f sees the label.
         sampler: defaults of sampling.
 
@@ -65,12 +71,12 @@ class Flow(GenerativeModel):
         space: DataSpace,
         *,
         transform: Callable[..., Transform],
-        prior: priors.Name,
-        components: PositiveInt,
-        dequantisation: Dequantisation,
-        alpha: Annotated[float, Field(gt=0, lt=0.5)] | None,
-        conditional: bool,
-        sampler: Sampler,
+        prior: priors.Name = "normal",
+        components: PositiveInt = 16,
+        dequantisation: Dequantisation = "uniform",
+        alpha: Annotated[float, Field(gt=0, lt=0.5)] | None = None,
+        conditional: bool = False,
+        sampler: Sampler = SAMPLER,
     ) -> None:
         super().__init__(space, sampler)
         self.condition(conditional)

@@ -10,6 +10,7 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 from typing_extensions import TypedDict
 
+from gentool import nn as networks
 from gentool.batch import Batch
 from gentool.errors import Unavailable, UsageError
 from gentool.models.base import GenerativeModel, Loss, Metrics, Minimizer
@@ -51,6 +52,9 @@ class Sampler(Solver):
     visits: PositiveInt
 
 
+SAMPLER: Sampler = {"method": "dopri5", "steps": 50, "tolerance": 1e-05, "guidance": 1.0, "visits": 10}
+
+
 class FlowMatching(GenerativeModel):
     """dx/dt = v(x, t), v learnt by E |v(x_t, t) - (x1 - x0)|², x_t = (1 - t) x0 + t x1, x0 ~ N(0, 1), x1 data.
 
@@ -59,10 +63,12 @@ class FlowMatching(GenerativeModel):
     Args:
         space: the data's facts.
         denoiser: makes v: (space, outputs_per_dim, classes) -> network of (x, t, y).
-        time: the law of t in training.
-        coupling: of x0 and x1 in training: independent, or ot: the cheapest pairs of each batch.
+        time: law of t in training: uniform, or logit_normal: more often in the middle.
+        coupling: of noise and data in training: independent, or ot: the cheapest pairs of each batch, for straighter
+            paths.
         conditional: whether v sees the label.
-        label_dropout: share of examples whose label is hidden in training, which guidance needs.
+        label_dropout: share of the examples, 0 to below 1, whose label is hidden in training: guidance needs some; only
+            where conditional.
         sampler: defaults of sampling.
 
     Raises:
@@ -79,12 +85,12 @@ class FlowMatching(GenerativeModel):
         self,
         space: DataSpace,
         *,
-        denoiser: Callable[..., nn.Module],
-        time: TimeLaw,
-        coupling: Literal["independent", "ot"],
-        conditional: bool,
-        label_dropout: Annotated[float, Field(ge=0, lt=1)],
-        sampler: Sampler,
+        denoiser: Callable[..., nn.Module] = networks.denoiser,
+        time: TimeLaw = "uniform",
+        coupling: Literal["independent", "ot"] = "independent",
+        conditional: bool = False,
+        label_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1,
+        sampler: Sampler = SAMPLER,
     ) -> None:
         super().__init__(space, sampler)
         self.condition(conditional)

@@ -8,6 +8,7 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 from typing_extensions import TypedDict
 
+from gentool import nn as networks
 from gentool.batch import Batch
 from gentool.errors import UsageError
 from gentool.models.base import GenerativeModel, Loss, Metrics, Minimizer, Pass
@@ -29,6 +30,9 @@ class Sampler(TypedDict):
     temperature: NonNegativeFloat
 
 
+SAMPLER: Sampler = {"temperature": 1.0}
+
+
 class GAN(GenerativeModel):
     """x = G(z), z ~ N(0, I), where G plays against a critic f: Algorithm 1 of the paper.
 
@@ -37,13 +41,14 @@ class GAN(GenerativeModel):
 
     Args:
         space: the data's facts.
-        latent_dim: dimensions of z.
-        objective: what the players want; see `probability.adversarial`.
-        penalty: on the critic's gradient.
-        penalty_weight: of the penalty.
-        weight_clip: largest |weight| of the critic, held after each of its steps; None: no clipping.
-        critic_steps: k.
-        packing: examples that the critic sees together.
+        latent_dim: dimensions of z, 1 or more.
+        objective: minimax, non_saturating, least_squares, hinge or wasserstein.
+        penalty: on the critic's gradient: one_centred and zero_centred (between data and samples), r1 (at data) or
+            none.
+        penalty_weight: of the penalty, 0 or more.
+        weight_clip: largest |weight| of the critic, > 0, as wgan has it; None: no clipping.
+        critic_steps: steps of the critic for one of the generator, 1 or more.
+        packing: examples that the critic sees together (PacGAN), 1 to 64: several show it collapse.
         conditional: whether G and f see the label; f by projection.
         generator: makes G: (space, latent_dim, classes) -> network of (z, y).
         critic: makes f: (space, packing, classes) -> network of (x, y), one number an example.
@@ -61,17 +66,17 @@ class GAN(GenerativeModel):
         self,
         space: DataSpace,
         *,
-        latent_dim: PositiveInt,
-        objective: adversarial.Name,
-        penalty: adversarial.Penalty,
-        penalty_weight: NonNegativeFloat,
-        weight_clip: PositiveFloat | None,
-        critic_steps: PositiveInt,
-        packing: Annotated[int, Field(ge=1, le=64)],
-        conditional: bool,
-        generator: Callable[..., nn.Module],
-        critic: Callable[..., nn.Module],
-        sampler: Sampler,
+        latent_dim: PositiveInt = 64,
+        objective: adversarial.Name = "non_saturating",
+        penalty: adversarial.Penalty = "none",
+        penalty_weight: NonNegativeFloat = 10.0,
+        weight_clip: PositiveFloat | None = None,
+        critic_steps: PositiveInt = 1,
+        packing: Annotated[int, Field(ge=1, le=64)] = 1,
+        conditional: bool = False,
+        generator: Callable[..., nn.Module] = networks.generator,
+        critic: Callable[..., nn.Module] = networks.critic,
+        sampler: Sampler = SAMPLER,
     ) -> None:
         super().__init__(space, sampler)
         self.condition(conditional)

@@ -30,6 +30,9 @@ class Sampler(TypedDict):
     temperature: NonNegativeFloat
 
 
+SAMPLER: Sampler = {"temperature": 1.0}
+
+
 class Gaussian(GenerativeModel):
     """q(x) = N(x; mu, S), nearest to the data's p(x) by what `divergence` names.
 
@@ -43,11 +46,12 @@ class Gaussian(GenerativeModel):
 
     Args:
         space: the data's facts.
-        divergence: ml, kl, mmd or js.
-        covariance: what S may be: full, diagonal, or isotropic in data space.
-        floor: added to every variance by ml, in units of the data's.
-        bandwidth: l of mmd, in units of the data's standard deviation.
-        density: p, where js needs it.
+        divergence: ml (closed form), or by gradients kl (the same fit), mmd (between the two), js (picks a mode).
+        covariance: full, diagonal, or isotropic (one standard deviation).
+        floor: ml only: added to every variance, 0 to 1, in units of the data's.
+        bandwidth: mmd only: of its Gaussian kernel, > 0, in units of the data's standard deviation; wide ones see
+            moments, narrow ones a mode.
+        density: js only: the density of the data; the toy sets' recipes give it.
         sampler: defaults of sampling.
 
     Raises:
@@ -62,12 +66,12 @@ class Gaussian(GenerativeModel):
         self,
         space: DataSpace,
         *,
-        divergence: Literal["ml", "kl", "mmd", "js"],
-        covariance: Literal["full", "diagonal", "isotropic"],
-        floor: Floor,
-        bandwidth: PositiveFloat,
-        density: KnownDensity | None,
-        sampler: Sampler,
+        divergence: Literal["ml", "kl", "mmd", "js"] = "ml",
+        covariance: Literal["full", "diagonal", "isotropic"] = "full",
+        floor: Floor = 1e-06,
+        bandwidth: PositiveFloat = 0.5,
+        density: KnownDensity | None = None,
+        sampler: Sampler = SAMPLER,
     ) -> None:
         super().__init__(space, sampler)
         _check(space, divergence, density)

@@ -39,6 +39,9 @@ class Sampler(TypedDict):
     leapfrog_steps: PositiveInt
 
 
+SAMPLER: Sampler = {"method": "exact", "step_size": None, "burn_in": 300, "steps": 300, "leapfrog_steps": 8}
+
+
 class Known(GenerativeModel):
     """p(x) of a toy set itself, sampled by one of five methods.
 
@@ -50,7 +53,7 @@ class Known(GenerativeModel):
 
     Args:
         space: the data's facts.
-        density: p.
+        density: p(x); the toy sets' recipes give it.
         sampler: defaults of sampling.
 
     Raises:
@@ -59,7 +62,7 @@ class Known(GenerativeModel):
 
     likelihood: Literal["exact"] = "exact"
 
-    def __init__(self, space: DataSpace, *, density: KnownDensity | None, sampler: Sampler) -> None:
+    def __init__(self, space: DataSpace, *, density: KnownDensity | None = None, sampler: Sampler = SAMPLER) -> None:
         super().__init__(space, sampler)
         if density is None:
             raise UsageError("model=known needs data whose density is known (a toy set), or model.density")

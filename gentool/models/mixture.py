@@ -31,6 +31,9 @@ class Sampler(TypedDict):
     temperature: NonNegativeFloat
 
 
+SAMPLER: Sampler = {"mean": False, "temperature": 1.0}
+
+
 class Mixture(GenerativeModel):
     """p(x) = sum_k w_k N(x; mu_k, S_k): which component made x is a latent z, one of K; p(z | x) are responsibilities.
 
@@ -43,9 +46,9 @@ class Mixture(GenerativeModel):
 
     Args:
         space: the data's facts.
-        components: K, of each class where the model is conditional.
-        covariance: whether S_k is full or diagonal.
-        floor: added to every variance, in units of the data's; keeps a component from closing in on one example.
+        components: Gaussians, 1 or more (of each class where conditional); 1 is the sample mean and covariance.
+        covariance: full, or diagonal (many dimensions, few examples).
+        floor: added to every variance, 0 to 1, in units of the data's; keeps a Gaussian from closing in on one example.
         conditional: whether there is a mixture for each class, p(x | y).
         sampler: defaults of sampling.
 
@@ -60,11 +63,11 @@ class Mixture(GenerativeModel):
         self,
         space: DataSpace,
         *,
-        components: PositiveInt,
-        covariance: Literal["full", "diagonal"],
-        floor: Floor,
-        conditional: bool,
-        sampler: Sampler,
+        components: PositiveInt = 16,
+        covariance: Literal["full", "diagonal"] = "full",
+        floor: Floor = 1e-06,
+        conditional: bool = False,
+        sampler: Sampler = SAMPLER,
     ) -> None:
         super().__init__(space, sampler)
         self.condition(conditional)

@@ -38,6 +38,9 @@ class Sampler(TypedDict):
     top_p: Annotated[float, Field(gt=0, le=1)] | None
 
 
+SAMPLER: Sampler = {"temperature": 1.0, "top_k": None, "top_p": None}
+
+
 class NGram(GenerativeModel):
     """p(x) = prod_i p(x_i | the `order` - 1 symbols before it), from how often they followed each other in training.
 
@@ -51,9 +54,9 @@ class NGram(GenerativeModel):
 
     Args:
         space: the data's facts.
-        order: symbols of an n-gram, the last of which is predicted; 1: all symbols are independent.
-        smoothing: what a context leans on those shorter by.
-        amount: d of discount, or a of dirichlet.
+        order: symbols of an n-gram, 1 or more: each is predicted from the order - 1 before it.
+        smoothing: how a context leans on those shorter: discount (a part of each count), dirichlet (as a prior).
+        amount: discount: the part, between 0 and 1; dirichlet: the examples the prior is worth, > 0.
         conditional: whether each class has counts of its own.
         sampler: defaults of sampling.
 
@@ -75,11 +78,11 @@ class NGram(GenerativeModel):
         self,
         space: DataSpace,
         *,
-        order: PositiveInt,
-        smoothing: Literal["discount", "dirichlet"],
-        amount: PositiveFloat,
-        conditional: bool,
-        sampler: Sampler,
+        order: PositiveInt = 5,
+        smoothing: Literal["discount", "dirichlet"] = "discount",
+        amount: PositiveFloat = 0.75,
+        conditional: bool = False,
+        sampler: Sampler = SAMPLER,
     ) -> None:
         super().__init__(space, sampler)
         if space.levels is None:

@@ -10,6 +10,7 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveInt
 from torch import Tensor
 from typing_extensions import TypedDict
 
+from gentool import nn as networks
 from gentool.batch import Batch
 from gentool.errors import UsageError
 from gentool.models.base import GenerativeModel, Loss, Metrics, Minimizer, Pass
@@ -38,6 +39,9 @@ class Sampler(TypedDict):
     steps: NonNegativeInt
 
 
+SAMPLER: Sampler = {"mean": True, "temperature": 1.0, "steps": 0}
+
+
 class VAE(GenerativeModel):
     """p(x) = ∫ p(z) p(x | z) dz, with q(z | x) = N(mu(x), sigma²(x)).
 
@@ -47,15 +51,18 @@ class VAE(GenerativeModel):
 
     Args:
         space: the data's facts.
-        latent_dim: dimensions of z.
-        likelihood: p(x | z); auto fits the data.
-        sigma: scale of a Gaussian or logistic likelihood; see `probability.likelihoods`.
-        prior: p(z): a standard normal, or a mixture of Gaussians that is learned.
-        components: Gaussians of a mixture prior.
-        beta: weight of the KL at the end of its warm-up.
-        kl_warm_up: share of the planned steps over which the KL's weight rises linearly from 0.
-        free_bits: nats a latent dimension that cost nothing.
-        draws: draws of z an example in training; 1 is the ELBO, more the importance-weighted bound.
+        latent_dim: dimensions of z, 1 or more; 2 can be drawn as a map (gentool latent).
+        likelihood: p(x | z): bernoulli (2 levels), discretised_logistic or categorical (integer levels), gaussian
+            (reals, or levels by the mass of their bins); auto: the first that fits.
+        sigma: scale of gaussian and discretised_logistic: a number > 0 (1 = the data's standard deviation; images span
+            2), learned (one number), per_pixel, or decoder (an output for each pixel).
+        prior: p(z): normal (standard) or mixture (of Gaussians, learned with the rest).
+        components: Gaussians of a mixture prior, 1 or more; a few more than the data has modes.
+        beta: weight of the KL, 0 or more; 1 is the ELBO, more asks for a simpler code (beta-VAE).
+        kl_warm_up: share of the training, 0 to 1, over which the KL's weight rises from 0; helps where latents stay
+            unused.
+        free_bits: nats a latent dimension that cost nothing, 0 or more; needs draws=1.
+        draws: draws of z an example in training, 1 or more; more than 1 is the importance-weighted bound (IWAE).
         conditional: whether p(x | z, y) and q(z | x, y) see the label.
         encoder: makes the posterior's network: (space, outputs, classes) -> Network, or a table of the posteriors.
         decoder: makes the likelihood's network: (space, inputs, outputs_per_dim, classes) -> Network.
@@ -74,19 +81,19 @@ class VAE(GenerativeModel):
         self,
         space: DataSpace,
         *,
-        latent_dim: PositiveInt,
-        likelihood: Name,
-        sigma: Sigma,
-        prior: priors.Name,
-        components: PositiveInt,
-        beta: NonNegativeFloat,
-        kl_warm_up: Annotated[float, Field(ge=0, le=1)],
-        free_bits: NonNegativeFloat,
-        draws: PositiveInt,
-        conditional: bool,
-        encoder: Callable[..., Network | PerExample],
-        decoder: Callable[..., Network],
-        sampler: Sampler,
+        latent_dim: PositiveInt = 16,
+        likelihood: Name = "auto",
+        sigma: Sigma = "learned",
+        prior: priors.Name = "normal",
+        components: PositiveInt = 16,
+        beta: NonNegativeFloat = 1.0,
+        kl_warm_up: Annotated[float, Field(ge=0, le=1)] = 0.0,
+        free_bits: NonNegativeFloat = 0.0,
+        draws: PositiveInt = 1,
+        conditional: bool = False,
+        encoder: Callable[..., Network | PerExample] = networks.encoder,
+        decoder: Callable[..., Network] = networks.decoder,
+        sampler: Sampler = SAMPLER,
     ) -> None:
         super().__init__(space, sampler)
         self.condition(conditional)

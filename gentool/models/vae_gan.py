@@ -16,6 +16,8 @@ from gentool.nn.settling import still
 from gentool.probability import adversarial, gaussians
 from gentool.space import DataSpace
 
+SAMPLER: Sampler = {"temperature": 1.0}
+
 
 class VAEGAN(GenerativeModel):
     """x = G(z), z ~ N(0, I), with q(z | x) = N(mu(x), sigma²(x)) and a critic f = psi(phi(x)).
@@ -26,11 +28,12 @@ class VAEGAN(GenerativeModel):
 
     Args:
         space: the data's facts.
-        latent_dim: dimensions of z.
-        objective: what critic and decoder want; see `probability.adversarial`.
-        beta: weight of the KL.
-        likeness_weight: of the likeness in what the decoder minimises.
-        features: numbers that phi returns.
+        latent_dim: dimensions of z, 1 or more.
+        objective: of critic and decoder: minimax, non_saturating, least_squares, hinge or wasserstein.
+        beta: weight of the KL in what the encoder minimises, 0 or more.
+        likeness_weight: of the likeness in what the decoder minimises, 0 or more: less looks more like data, more like
+            the input.
+        features: numbers in which the critic sees likeness, 1 or more.
         encoder: makes the posterior's network: (space, outputs, classes) -> Network.
         decoder: makes G: (space, latent_dim, classes) -> network of (z, y).
         critic: makes phi: (space, outputs, classes) -> Network.
@@ -47,15 +50,15 @@ class VAEGAN(GenerativeModel):
         self,
         space: DataSpace,
         *,
-        latent_dim: PositiveInt,
-        objective: adversarial.Name,
-        beta: NonNegativeFloat,
-        likeness_weight: NonNegativeFloat,
-        features: PositiveInt,
+        latent_dim: PositiveInt = 16,
+        objective: adversarial.Name = "non_saturating",
+        beta: NonNegativeFloat = 1.0,
+        likeness_weight: NonNegativeFloat = 0.1,
+        features: PositiveInt = 64,
         encoder: Callable[..., Network],
         decoder: Callable[..., nn.Module],
         critic: Callable[..., Network],
-        sampler: Sampler,
+        sampler: Sampler = SAMPLER,
     ) -> None:
         super().__init__(space, sampler)
         if space.vocabulary:

@@ -14,6 +14,7 @@ from typing_extensions import TypedDict
 from gentool.batch import Batch
 from gentool.models.base import GenerativeModel, HasLikelihood, Loss, Metrics, Minimizer, Pass
 from gentool.nn import Network
+from gentool.nn.resnet import grid_decoder, grid_encoder
 from gentool.probability.codebook import Codebook, perplexity
 from gentool.probability.likelihoods import Name, Sigma, likelihood_for
 from gentool.space import DataSpace
@@ -49,6 +50,9 @@ class Coded(NamedTuple):
     z: Tensor
 
 
+SAMPLER: Sampler = {"mean": True, "temperature": 1.0, "top_k": None, "top_p": None}
+
+
 class VQVAE(GenerativeModel):
     """p(x) = sum_z p(z) p(x | z) over grids z of codes; z(x) is the nearest code to each feature of the encoder.
 
@@ -58,14 +62,16 @@ class VQVAE(GenerativeModel):
 
     Args:
         space: the data's facts.
-        codes: vectors in the codebook.
-        latent_dim: dimensions of each.
-        likelihood: p(x | z); auto fits the data.
-        sigma: scale of a Gaussian or logistic likelihood; see `probability.likelihoods`.
-        beta: weight of the commitment.
-        decay: of the running means that the codebook is made of.
-        revive: share of uniform use below which a code is moved to where features are.
-        autoencoder_share: of the planned steps; the rest trains the prior.
+        codes: vectors in the codebook, 2 or more; fewer are easier to learn a prior of.
+        latent_dim: dimensions of each vector, 1 or more.
+        likelihood: p(x | z): bernoulli (2 levels), discretised_logistic or categorical (integer levels), gaussian
+            (reals, or levels by the mass of their bins); auto: the first that fits.
+        sigma: scale of gaussian and discretised_logistic: a number > 0 (1 = the data's standard deviation; images span
+            2), learned (one number), per_pixel, or decoder (an output for each pixel).
+        beta: weight of the commitment, 0 or more: how strongly features are drawn to their codes.
+        decay: of the running means that the codebook is made of, in [0, 1).
+        revive: a code used less than this share of uniform use moves to where features are, in [0, 1); 0: never.
+        autoencoder_share: share of the training, in (0, 1], that the autoencoder gets; the prior gets the rest.
         conditional: whether the prior, and so p(x | y), sees the label.
         encoder: makes the network to the grid: (space, latent_dim) -> Network.
         decoder: makes the likelihood's network: (space, latent_dim, grid, outputs_per_dim) -> Network.
@@ -85,19 +91,19 @@ class VQVAE(GenerativeModel):
         self,
         space: DataSpace,
         *,
-        codes: Annotated[int, Field(ge=2)],
-        latent_dim: PositiveInt,
-        likelihood: Name,
-        sigma: Sigma,
-        beta: NonNegativeFloat,
-        decay: Annotated[float, Field(ge=0, lt=1)],
-        revive: Annotated[float, Field(ge=0, lt=1)],
-        autoencoder_share: Annotated[float, Field(gt=0, le=1)],
-        conditional: bool,
-        encoder: Callable[..., Network],
-        decoder: Callable[..., Network],
+        codes: Annotated[int, Field(ge=2)] = 512,
+        latent_dim: PositiveInt = 64,
+        likelihood: Name = "auto",
+        sigma: Sigma = "learned",
+        beta: NonNegativeFloat = 0.25,
+        decay: Annotated[float, Field(ge=0, lt=1)] = 0.99,
+        revive: Annotated[float, Field(ge=0, lt=1)] = 0.05,
+        autoencoder_share: Annotated[float, Field(gt=0, le=1)] = 0.4,
+        conditional: bool = False,
+        encoder: Callable[..., Network] = grid_encoder,
+        decoder: Callable[..., Network] = grid_decoder,
         prior: Callable[[DataSpace], Any],
-        sampler: Sampler,
+        sampler: Sampler = SAMPLER,
     ) -> None:
         super().__init__(space, sampler)
         self.condition(conditional)

@@ -15,8 +15,8 @@ def conditioner(
     classes: int,
     order: Order | None,
     *,
-    hidden_features: Sequence[PositiveInt],
-    activation: Activation,
+    hidden_features: Sequence[PositiveInt] = (64, 64),
+    activation: Activation = "relu",
 ) -> MADE | MLP:
     """Build the network of a flow's transform; it starts at zero, and runs in fp32 whatever the device.
 
@@ -26,7 +26,7 @@ def conditioner(
         classes: number of classes of the labels given; 0 for none.
         order: in which outputs see x; None: all see all of it.
         hidden_features: units of each hidden layer.
-        activation: the activation's name.
+        activation: relu, leaky_relu, elu, gelu, silu, softplus or tanh.
 
     Returns:
         A MADE, or without an order a network of outputs_per_dim outputs.

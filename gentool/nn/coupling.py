@@ -70,10 +70,10 @@ def coupling_network(
     outputs: int,
     classes: int,
     *,
-    hidden_features: Sequence[PositiveInt],
-    hidden_channels: PositiveInt,
-    pointwise_layers: NonNegativeInt,
-    activation: Activation,
+    hidden_features: Sequence[PositiveInt] = (64, 64),
+    hidden_channels: PositiveInt = 64,
+    pointwise_layers: NonNegativeInt = 1,
+    activation: Activation = "relu",
 ) -> nn.Module:
     """Build the network of a coupling; it runs in fp32 whatever the device, for its errors add up through a flow.
 
@@ -81,10 +81,10 @@ def coupling_network(
         shape: of what it sees, (features,) or (channels, height, width).
         outputs: features or channels out.
         classes: number of classes of the labels given; 0 for none.
-        hidden_features: of vectors: features of each hidden layer.
-        hidden_channels: of images: channels of every layer inside.
-        pointwise_layers: of images: 1x1 convolutions between the two of 3x3.
-        activation: the activation's name.
+        hidden_features: points: units of each hidden layer.
+        hidden_channels: images: channels of every layer inside; the paper has 512.
+        pointwise_layers: images: 1x1 convolutions between the two of 3x3, 0 or more; the paper has 1.
+        activation: relu, leaky_relu, elu, gelu, silu, softplus or tanh.
 
     Returns:
         A network with forward(x (batch, *shape), y (batch,) or None) -> (batch, outputs, …), zero to begin with.

@@ -103,15 +103,15 @@ def denoiser(
     outputs_per_dim: int,
     classes: int,
     *,
-    kind: Literal["auto", "mlp", "unet"],
-    hidden_features: Sequence[PositiveInt],
-    octaves: NonNegativeInt,
-    hidden_channels: Sequence[PositiveInt],
-    blocks: PositiveInt,
-    patch: PositiveInt,
-    attention: NonNegativeInt,
-    activation: Activation,
-    dropout: Dropout,
+    kind: Literal["auto", "mlp", "unet"] = "auto",
+    hidden_features: Sequence[PositiveInt] = (256, 256, 256),
+    octaves: NonNegativeInt = 6,
+    hidden_channels: Sequence[PositiveInt] = (32, 64, 64),
+    blocks: PositiveInt = 1,
+    patch: PositiveInt = 2,
+    attention: NonNegativeInt = 8,
+    activation: Activation = "silu",
+    dropout: Dropout = 0.0,
 ) -> nn.Module:
     """Build the map from noisy x, a number that says how noisy, and its label where `classes` > 0, to x's shape.
 
@@ -121,16 +121,17 @@ def denoiser(
         space: the data's facts.
         outputs_per_dim: numbers for each dimension of x.
         classes: number of classes of the labels given; 0 for none.
-        kind: auto is unet on images, else mlp.
+        kind: mlp, unet (images), or auto: unet on images.
         hidden_features: mlp: features of each residual block.
         octaves: mlp: sines and cosines of every number of x at 1, 2, 4, … half turns a unit that are seen beside it;
             they let a network of few layers draw what is narrow.
         hidden_channels: unet: channels of each level; each level but the first halves the sides, rounding up.
         blocks: unet: residual blocks of each level, on the way down and on the way up.
-        patch: unet: side of the squares of pixels that are the channels of one place; 2 is four times as fast as 1.
-        attention: unet: places of the longer side of a level up to which they look at each other; 0 for nowhere.
-        activation: the activation's name.
-        dropout: share of the features inside a block that are zeroed while training.
+        patch: unet: side of the squares of pixels that are the channels of one place, 1 or more; 2 is four times as
+            fast as 1.
+        attention: unet: places of the longer side of a level up to which they look at each other; 0: nowhere.
+        activation: relu, leaky_relu, elu, gelu, silu, softplus or tanh.
+        dropout: share of the features inside a block that are zeroed while training, 0 to below 1.
 
     Returns:
         A network with forward(x (batch, *space.shape) float, t (batch,) float of order 1, y (batch,) or None)

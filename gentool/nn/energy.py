@@ -26,13 +26,13 @@ def energy(
     space: DataSpace,
     classes: int,
     *,
-    kind: Kind,
-    hidden_features: Sequence[PositiveInt],
-    hidden_channels: Sequence[PositiveInt],
-    blocks: NonNegativeInt,
-    octaves: NonNegativeInt,
-    activation: Activation,
-    spectral_norm: bool,
+    kind: Kind = "auto",
+    hidden_features: Sequence[PositiveInt] = (128,),
+    hidden_channels: Sequence[PositiveInt] = (32, 64, 128),
+    blocks: NonNegativeInt = 1,
+    octaves: NonNegativeInt = 0,
+    activation: Activation = "silu",
+    spectral_norm: bool = False,
 ) -> nn.Module:
     """Build the map from x in model space, and its label where `classes` > 0, to one number.
 
@@ -40,12 +40,12 @@ def energy(
         space: the data's facts.
         classes: number of classes of the labels given; 0 for none.
         kind: auto is conv on images of 16 pixels and more, else mlp; resnet has residual blocks at every stage.
-        hidden_features: mlp: features of each hidden layer; conv, resnet: of each layer after the stages.
-        hidden_channels: conv, resnet: channels of each stage; each halves the image's sides, rounding up.
-        blocks: resnet: residual blocks of each stage.
-        octaves: mlp: sines and cosines of every number of x at 1, 2, 4, … half turns a unit that are seen beside it.
-        activation: the activation's name; a smooth one, since chains follow the gradient.
-        spectral_norm: whether every layer's largest gain is held at 1.
+        hidden_features: mlp: units of each layer; conv, resnet: of each layer after the stages.
+        hidden_channels: conv, resnet: channels of each stage; each halves the image's sides.
+        blocks: resnet: residual blocks of each stage, 0 or more.
+        octaves: mlp: sines and cosines of x at 1, 2, 4, … half turns a unit seen beside it; a few for narrow modes.
+        activation: silu, elu, gelu, softplus, tanh (smooth: chains follow the gradient), relu or leaky_relu.
+        spectral_norm: True: every layer's largest gain is held at 1.
 
     Returns:
         A network with forward(x (batch, *space.shape), y (batch,) or None) -> (batch,); of points always in fp32, since

@@ -235,12 +235,12 @@ def made(
     outputs_per_dim: int,
     classes: int,
     *,
-    hidden_features: Sequence[PositiveInt],
-    activation: Activation,
-    order: Order,
-    masks: PositiveInt,
-    direct: bool,
-    residual: bool,
+    hidden_features: Sequence[PositiveInt] = (500,),
+    activation: Activation = "relu",
+    order: Order = "raster",
+    masks: PositiveInt = 1,
+    direct: bool = False,
+    residual: bool = False,
 ) -> Network:
     """Build a MADE for data of any shape.
 
@@ -248,12 +248,12 @@ def made(
         space: the data's facts.
         outputs_per_dim: numbers for each dimension of x.
         classes: number of classes of the labels given; 0 for none.
-        hidden_features: units of each hidden layer.
-        activation: the activation's name.
-        order: raster, reversed, random (one for all masks), or agnostic (each mask has its own).
-        masks: 1: degrees spread evenly; more: each mask has degrees of its own, drawn once.
-        direct: whether outputs also see the inputs before them directly.
-        residual: whether a hidden layer is added to the one before it where both have the same width.
+        hidden_features: units of each hidden layer, 1 or more.
+        activation: relu, leaky_relu, elu, gelu, silu, softplus or tanh.
+        order: of the dimensions: raster, reversed, random, or agnostic (each mask has an order of its own).
+        masks: sets of connections trained in turn, 1 or more; log p(x) is that of their mixture in equal parts.
+        direct: True: outputs also see the inputs before them directly.
+        residual: True: a hidden layer is added to the one before it where both have the same width.
 
     Returns:
         A network with forward(x (batch, *space.shape), y (batch,) or None) -> (batch, outputs_per_dim, *space.shape).

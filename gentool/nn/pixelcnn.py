@@ -28,12 +28,12 @@ def pixelcnn(
     outputs_per_dim: int,
     classes: int,
     *,
-    channels: PositiveInt,
-    blocks: PositiveInt,
-    window: Window,
-    first_window: Window,
-    head_channels: PositiveInt,
-    embedding: NonNegativeInt,
+    channels: PositiveInt = 32,
+    blocks: PositiveInt = 8,
+    window: Window = 5,
+    first_window: Window = 7,
+    head_channels: PositiveInt = 64,
+    embedding: NonNegativeInt = 0,
 ) -> Network:
     """Build a gated PixelCNN.
 
@@ -41,12 +41,14 @@ def pixelcnn(
         space: the data's facts.
         outputs_per_dim: numbers for each dimension of x.
         classes: number of classes of the labels given; 0 for none.
-        channels: of each of the two stacks.
-        blocks: residual blocks.
-        window: side of the square of pixels around its own of which a block sees the earlier half.
-        first_window: that of the first layer.
-        head_channels: channels of the two layers after the last block.
-        embedding: numbers that each level is looked up as, where levels are names without an order; 0: as one number.
+        channels: of each of the two stacks; the paper's size is 16 on small images and more on larger.
+        blocks: residual blocks; each widens by half a window what a pixel sees to the left, above and to the right
+            above.
+        window: odd; a block sees the earlier half of the square of pixels of this side around its own.
+        first_window: odd; the same of the first layer.
+        head_channels: of the layer between the last block and the outputs.
+        embedding: numbers a level is looked up as, where levels are names without an order (codes); 0: a level is one
+            number.
 
     Returns:
         A network with forward(x (batch, *space.shape), y (batch,) or None) -> (batch, outputs_per_dim, *space.shape).

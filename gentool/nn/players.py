@@ -71,11 +71,11 @@ def generator(
     latent_dim: int,
     classes: int,
     *,
-    kind: Kind,
-    hidden_features: Sequence[PositiveInt],
-    hidden_channels: Sequence[PositiveInt],
-    activation: Activation,
-    batch_norm: bool,
+    kind: Kind = "mlp",
+    hidden_features: Sequence[PositiveInt] = (256, 512),
+    hidden_channels: Sequence[PositiveInt] = (64, 128),
+    activation: Activation = "relu",
+    batch_norm: bool = True,
 ) -> nn.Module:
     """Build the map from a latent, and its label where `classes` > 0, to x in model space.
 
@@ -83,10 +83,10 @@ def generator(
         space: the data's facts.
         latent_dim: of z.
         classes: number of classes of the labels given; 0 for none.
-        kind: auto is conv on images of 16 pixels and more, else mlp.
-        hidden_features: mlp: features of each hidden layer.
-        hidden_channels: conv, resnet: channels of each stage in the critic's order, so used from last to first.
-        activation: mlp: the activation's name; the others have ReLU.
+        kind: mlp, conv, resnet; auto: conv for images of 16 pixels and more, else mlp.
+        hidden_features: mlp: units of each hidden layer.
+        hidden_channels: conv, resnet: channels of each stage in the critic's order; each halves the sides.
+        activation: mlp: relu, leaky_relu, elu, gelu, silu, softplus or tanh.
         batch_norm: conv: whether layers are followed by batch norm; resnet always has it, mlp never.
 
     Returns:
@@ -113,13 +113,13 @@ def critic(
     packing: int,
     classes: int,
     *,
-    kind: Kind,
-    hidden_features: Sequence[PositiveInt],
-    hidden_channels: Sequence[PositiveInt],
-    blocks: NonNegativeInt,
-    activation: Activation,
-    batch_norm: bool,
-    spectral_norm: bool,
+    kind: Kind = "mlp",
+    hidden_features: Sequence[PositiveInt] = (512, 256),
+    hidden_channels: Sequence[PositiveInt] = (64, 128),
+    blocks: NonNegativeInt = 1,
+    activation: Activation = "relu",
+    batch_norm: bool = False,
+    spectral_norm: bool = False,
 ) -> nn.Module:
     """Build the map from x in model space, and its label where `classes` > 0, to one number.
 
@@ -128,11 +128,11 @@ def critic(
         packing: examples seen together, one behind the other along the first axis of x.
         classes: number of classes of the labels given; 0 for none.
         kind: auto is conv on images of 16 pixels and more, else mlp.
-        hidden_features: mlp: features of each hidden layer.
+        hidden_features: mlp: units of each hidden layer.
         hidden_channels: conv, resnet: channels of each stage; each halves the image's sides, rounding up.
-        blocks: resnet: residual blocks after the stages.
+        blocks: resnet: residual blocks after the stages, 0 or more.
         activation: mlp: the activation's name; conv has leaky ReLU, resnet ReLU.
-        batch_norm: conv: whether layers but the first are followed by batch norm.
+        batch_norm: conv: after each layer but the first and the last.
         spectral_norm: whether every layer's largest gain is held at 1.
 
     Returns:

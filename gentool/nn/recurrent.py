@@ -22,11 +22,11 @@ def recurrent(
     outputs_per_dim: int,
     classes: int,
     *,
-    kind: Kind,
-    layers: PositiveInt,
-    embedding_features: PositiveInt,
-    hidden_features: PositiveInt,
-    dropout: Share,
+    kind: Kind = "lstm",
+    layers: PositiveInt = 1,
+    embedding_features: PositiveInt = 128,
+    hidden_features: PositiveInt = 512,
+    dropout: Share = 0.0,
 ) -> Network:
     """Build a recurrent network: pixels in raster order, channels innermost; text and points from first to last.
 
@@ -34,11 +34,11 @@ def recurrent(
         space: the data's facts.
         outputs_per_dim: numbers for each dimension of x.
         classes: number of classes of the labels given; 0 for none.
-        kind: of the cell.
-        layers: recurrent layers, each reading the one below.
+        kind: lstm or gru.
+        layers: recurrent layers, each reading the one below, 1 or more.
         embedding_features: width of what stands for a symbol.
         hidden_features: width of each layer's state.
-        dropout: share of the features set to zero in training, before each layer and after the last.
+        dropout: share set to zero in training before and after the layers, in [0, 1); 0.5 where the data is seen often.
 
     Returns:
         A network with forward(x (batch, *space.shape), y (batch,) or None) -> (batch, outputs_per_dim, *space.shape).

@@ -143,22 +143,22 @@ def grid_encoder(
     space: DataSpace,
     features: int,
     *,
-    hidden_channels: Sequence[PositiveInt],
-    blocks: NonNegativeInt,
-    side: PositiveInt,
-    hidden_features: Sequence[PositiveInt],
-    activation: Activation,
+    hidden_channels: Sequence[PositiveInt] = (32, 64),
+    blocks: NonNegativeInt = 2,
+    side: PositiveInt = 2,
+    hidden_features: Sequence[PositiveInt] = (256,),
+    activation: Activation = "relu",
 ) -> Network:
     """Build the map from x in model space to a grid of features: of images by convolutions, of points by an MLP.
 
     Args:
         space: the data's facts.
         features: of each cell.
-        hidden_channels: images only: channels of each stage; each halves the sides, rounding up.
-        blocks: images only: residual blocks.
-        side: points only: cells on a side of the grid, which is a square.
-        hidden_features: points only: features of each hidden layer.
-        activation: the activation's name.
+        hidden_channels: images: channels of each stage; each halves the image's sides: 28x28 gets a grid of 7x7.
+        blocks: images: residual blocks, 0 or more.
+        side: points: codes on a side of their square grid, 1 or more.
+        hidden_features: points: units of each fully connected layer.
+        activation: relu, leaky_relu, elu, gelu, silu, softplus or tanh.
 
     Returns:
         A network with forward(x (batch, *space.shape)) -> (batch, features, grid height, grid width).
@@ -178,10 +178,10 @@ def grid_decoder(
     grid: Grid,
     outputs_per_dim: int,
     *,
-    hidden_channels: Sequence[PositiveInt],
-    blocks: NonNegativeInt,
-    hidden_features: Sequence[PositiveInt],
-    activation: Activation,
+    hidden_channels: Sequence[PositiveInt] = (32, 64),
+    blocks: NonNegativeInt = 2,
+    hidden_features: Sequence[PositiveInt] = (256,),
+    activation: Activation = "relu",
 ) -> Network:
     """Build the map from a grid of features to numbers for each dimension of x.
 
@@ -190,10 +190,10 @@ def grid_decoder(
         features: of each cell.
         grid: the encoder's height and width.
         outputs_per_dim: numbers for each dimension of x.
-        hidden_channels: images only: channels of each stage in the encoder's order, so used from last to first.
-        blocks: images only: residual blocks.
-        hidden_features: points only: features of each hidden layer.
-        activation: the activation's name.
+        hidden_channels: images: channels of each stage in the encoder's order (the decoder goes from last to first).
+        blocks: images: residual blocks, 0 or more.
+        hidden_features: points: units of each fully connected layer.
+        activation: relu, leaky_relu, elu, gelu, silu, softplus or tanh.
 
     Returns:
         A network with forward(z (batch, features, *grid)) -> (batch, outputs_per_dim, *space.shape).

@@ -24,10 +24,10 @@ def encoder(
     outputs: int,
     classes: int,
     *,
-    kind: Kind,
-    hidden_features: Sequence[PositiveInt],
-    hidden_channels: Sequence[PositiveInt],
-    activation: Activation,
+    kind: Kind = "mlp",
+    hidden_features: Sequence[PositiveInt] = (512,),
+    hidden_channels: Sequence[PositiveInt] = (32, 64),
+    activation: Activation = "relu",
 ) -> Network:
     """Build the map from x in model space, and its label where `classes` > 0, to features.
 
@@ -36,9 +36,9 @@ def encoder(
         outputs: features out; spatial: of each place.
         classes: number of classes of the labels given; 0 for none.
         kind: auto is conv on images of 16 pixels and more, else mlp; spatial is conv that keeps the image's places.
-        hidden_features: features of each hidden layer (conv, spatial: of each layer after the stages).
+        hidden_features: units of each fully connected layer, 1 or more; [] makes the map linear.
         hidden_channels: conv, spatial: channels of each stage; each halves the image's sides, rounding up.
-        activation: the activation's name.
+        activation: relu, leaky_relu, elu, gelu, silu, softplus or tanh.
 
     Returns:
         A network with forward(x (batch, *space.shape), y (batch,) or None) -> (batch, outputs); spatial:
@@ -60,10 +60,10 @@ def decoder(
     outputs_per_dim: int,
     classes: int,
     *,
-    kind: Kind,
-    hidden_features: Sequence[PositiveInt],
-    hidden_channels: Sequence[PositiveInt],
-    activation: Activation,
+    kind: Kind = "mlp",
+    hidden_features: Sequence[PositiveInt] = (512,),
+    hidden_channels: Sequence[PositiveInt] = (32, 64),
+    activation: Activation = "relu",
 ) -> Network:
     """Build the map from features, and a label where `classes` > 0, to numbers for each dimension of x.
 
@@ -73,9 +73,9 @@ def decoder(
         outputs_per_dim: numbers for each dimension of x.
         classes: number of classes of the labels given; 0 for none.
         kind: auto is conv on images of 16 pixels and more, else mlp; spatial mirrors the encoder of that kind.
-        hidden_features: features of each hidden layer (conv, spatial: of each layer before the stages).
-        hidden_channels: conv, spatial: channels of each stage in the encoder's order, so used from last to first.
-        activation: the activation's name.
+        hidden_features: units of each fully connected layer, 1 or more; [] makes the map linear.
+        hidden_channels: conv only: channels of each stage in the encoder's order (the decoder goes from last to first).
+        activation: relu, leaky_relu, elu, gelu, silu, softplus or tanh.
 
     Returns:
         A network with forward(z (batch, inputs), y (batch,) or None) -> (batch, outputs_per_dim, *space.shape);

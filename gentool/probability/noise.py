@@ -29,11 +29,11 @@ class Noise:
     - log_normal: log r ~ N(mean, std²) between its ends, alpha = 1
 
     Args:
-        law: its name.
-        sigma_min: smallest r.
-        sigma_max: largest r.
-        mean: log_normal: of log r.
-        std: log_normal: of log r.
+        law: linear (the paper's), cosine: variance preserving; geometric, log_normal: variance exploding.
+        sigma_min: smallest r, > 0: well below what is finest in the data; images span 2, points have deviation 1.
+        sigma_max: largest r: data drowns.
+        mean: log_normal only: of log r.
+        std: log_normal only: of log r, > 0.
 
     Raises:
         UsageError: where sigma_max is not above sigma_min.
@@ -48,11 +48,11 @@ class Noise:
     def __init__(
         self,
         *,
-        law: Literal["linear", "cosine", "geometric", "log_normal"],
-        sigma_min: PositiveFloat,
-        sigma_max: PositiveFloat,
-        mean: float,
-        std: PositiveFloat,
+        law: Literal["linear", "cosine", "geometric", "log_normal"] = "cosine",
+        sigma_min: PositiveFloat = 0.01,
+        sigma_max: PositiveFloat = 80.0,
+        mean: float = -1.2,
+        std: PositiveFloat = 1.2,
     ) -> None:
         if sigma_max <= sigma_min:
             raise UsageError(f"model.noise.sigma_max={sigma_max}: expected more than sigma_min={sigma_min}")

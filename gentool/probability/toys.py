@@ -1,5 +1,6 @@
 """The densities of the toy sets, by name: what the data are drawn from, and what `known` samples."""
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import torch
@@ -86,7 +87,9 @@ def two_gaussians(*, dims: Literal[1, 2], distance: NonNegativeFloat, sigma: Pos
     return _even(means, sigma)
 
 
-def mixture(*, weights: list[PositiveFloat], means: list[list[float]], sigmas: list[PositiveFloat]) -> GaussianMixture:
+def mixture(
+    *, weights: Sequence[PositiveFloat], means: Sequence[Sequence[float]], sigmas: Sequence[PositiveFloat]
+) -> GaussianMixture:
     """A mixture of isotropic Gaussians.
 
     Args:

@@ -47,7 +47,7 @@ class Trainer:
     """Lengths and intervals of a run; the first of minutes, steps, epochs that is set ends it.
 
     Args:
-        minutes: length by the clock.
+        minutes: length by the clock; the first of minutes, steps, epochs that is set ends the run.
         steps: length in training steps.
         epochs: length in passes over the training split.
         batch_size: examples a batch; None: the whole split.
@@ -56,9 +56,9 @@ class Trainer:
         validate_every: steps between validations; None: once an epoch.
         sample_every: steps between grids; None: twenty times a run.
         save_every: steps between checkpoints; None: every 15 seconds.
-        keep: how many step_*.pt checkpoints are kept beside last and best.
+        keep: step_*.pt checkpoints kept beside last and best, 0 or more.
         clip_norm: largest norm of a player's gradient; None: no clipping.
-        ema: decay of the moving average of the weights; None: no average.
+        ema: decay of the moving average of the weights, in (0, 1); None: no average.
         monitor: the validation metric whose minimum is best; None: the model's own objective.
         patience: validations without a better one after which the run stops; None: it never does.
 
@@ -66,20 +66,20 @@ class Trainer:
         UsageError: if no length is set.
     """
 
-    minutes: PositiveFloat | None
-    steps: PositiveInt | None
-    epochs: PositiveFloat | None
-    batch_size: PositiveInt | None
-    accumulate: PositiveInt
-    log_every: PositiveInt
-    validate_every: PositiveInt | None
-    sample_every: PositiveInt | None
-    save_every: PositiveInt | None
-    keep: NonNegativeInt
-    clip_norm: PositiveFloat | None
-    ema: Annotated[float, Field(gt=0, lt=1)] | None
-    monitor: str | None
-    patience: PositiveInt | None
+    minutes: PositiveFloat | None = None
+    steps: PositiveInt | None = None
+    epochs: PositiveFloat | None = 20
+    batch_size: PositiveInt | None = 128
+    accumulate: PositiveInt = 1
+    log_every: PositiveInt = 50
+    validate_every: PositiveInt | None = None
+    sample_every: PositiveInt | None = None
+    save_every: PositiveInt | None = None
+    keep: NonNegativeInt = 0
+    clip_norm: PositiveFloat | None = None
+    ema: Annotated[float, Field(gt=0, lt=1)] | None = None
+    monitor: str | None = None
+    patience: PositiveInt | None = None
 
     def plan(self, examples: int) -> Plan:
         """Resolve the lengths for a training split of so many examples."""

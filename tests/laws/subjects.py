@@ -12,7 +12,8 @@ from hydra.utils import get_class, instantiate
 from omegaconf import OmegaConf
 
 from gentool.batch import Batch
-from gentool.cli.compose import composer
+from gentool.cli.arguments import read
+from gentool.cli.compose import composer, plain
 from gentool.models.base import GenerativeModel
 from gentool.space import DataSpace
 from gentool.training.optimizers import Optimizers
@@ -65,9 +66,10 @@ def composed(model: str, *overrides: str) -> Any:
     """Compose the model and its optimiser as `gentool train model=…` does, at small sizes."""
     with composer("train") as compose:
         small = TINY.get(model, {"overrides": []})["overrides"]  # test_has_small_sizes names those without
-        config = compose([f"model={model}", "dataset=digits", *small, *overrides])
-        resolved = OmegaConf.to_container(config.model, resolve=True)  # a recipe may refer to the dataset's values
-    return OmegaConf.create({"model": resolved, "optimizer": config.optimizer})
+        config = plain(
+            compose(read("train", [f"model={model}", "dataset=digits", *small, *overrides]).overrides), "train"
+        )
+    return OmegaConf.create({"model": config["model"], "optimizer": config["optimizer"]})
 
 
 def build(model: str, data: str, *overrides: str, seed: int = 0) -> GenerativeModel:

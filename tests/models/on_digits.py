@@ -8,7 +8,8 @@ from sklearn.datasets import load_digits
 from torch import Tensor
 
 from gentool.batch import Batch
-from gentool.cli.compose import composer
+from gentool.cli.arguments import read
+from gentool.cli.compose import composer, plain
 from gentool.models.base import GenerativeModel
 from gentool.space import DataSpace
 from gentool.training.optimizers import Optimizers
@@ -20,9 +21,9 @@ DIGITS = space((1, 8, 8), levels=17, classes=10)
 
 def configured(name: str, where: DataSpace, *overrides: str) -> GenerativeModel:
     with composer("train") as compose:
-        config = compose([f"model={name}", "dataset=digits", *overrides])
+        config = plain(compose(read("train", [f"model={name}", "dataset=digits", *overrides]).overrides), "train")
     with fork(0):
-        model: GenerativeModel = instantiate(config.model, _convert_="all")(where)
+        model: GenerativeModel = instantiate(config["model"], _convert_="all")(where)
     return model
 
 

@@ -42,9 +42,9 @@ def glow(
     space: DataSpace,
     classes: int,
     *,
-    steps: PositiveInt,
-    scales: PositiveInt,
-    bound: PositiveFloat,
+    steps: PositiveInt = 8,
+    scales: PositiveInt = 3,
+    bound: PositiveFloat = 2.0,
     network: Callable[..., nn.Module],
 ) -> Transform:
     """Stack steps of flow; points, and images whose sides are both odd, are vectors of one scale.
@@ -52,9 +52,9 @@ def glow(
     Args:
         space: the data's facts.
         classes: of the labels that networks and the last prior see; 0 for none.
-        steps: K, of flow at each scale.
-        scales: L, of an image, at most; fewer where its sides cannot be halved as often.
-        bound: largest |log scale| of a coupling.
+        steps: K: of actnorm, 1x1 convolution and coupling at each scale; the paper has 32.
+        scales: L, of images, at most: each halves the sides and lets half of the channels go.
+        bound: largest |log scale| of a coupling, > 0: neither direction can overflow.
         network: of each coupling; see `AffineCouplings`.
 
     Returns:

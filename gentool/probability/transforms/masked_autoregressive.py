@@ -79,15 +79,15 @@ class MaskedAutoregressive(Transform):
 
 
 def maf(
-    space: DataSpace, classes: int, *, blocks: PositiveInt, bound: PositiveFloat, network: MakeConditioner
+    space: DataSpace, classes: int, *, blocks: PositiveInt = 5, bound: PositiveFloat = 4.0, network: MakeConditioner
 ) -> Transform:
     """Stack affine masked autoregressive transforms, each after an ActNorm, in alternating orders.
 
     Args:
         space: the data's facts; x is read as a vector.
         classes: of the labels that networks see; 0 for none.
-        blocks: how many.
-        bound: largest |log scale|.
+        blocks: autoregressive transforms, in alternating orders.
+        bound: largest |log scale| of one, > 0: neither direction can overflow.
         network: of each; see `MakeConditioner`.
 
     Returns:
@@ -100,10 +100,10 @@ def nsf(
     space: DataSpace,
     classes: int,
     *,
-    kind: Literal["autoregressive", "coupling"],
-    blocks: PositiveInt,
-    bins: Annotated[int, Field(ge=2)],
-    bound: PositiveFloat,
+    kind: Literal["autoregressive", "coupling"] = "autoregressive",
+    blocks: PositiveInt = 3,
+    bins: Annotated[int, Field(ge=2)] = 8,
+    bound: PositiveFloat = 5.0,
     network: MakeConditioner,
 ) -> Transform:
     """Stack rational-quadratic splines, each after an ActNorm: autoregressive in alternating orders, or couplings.
@@ -111,10 +111,11 @@ def nsf(
     Args:
         space: the data's facts; x is read as a vector.
         classes: of the labels that networks see; 0 for none.
-        kind: autoregressive moves every dimension in each block, but draws one after the other; coupling moves a half.
-        blocks: how many; of couplings twice as many, so that each moves all dimensions.
-        bins: of a spline.
-        bound: a spline covers [-bound, bound].
+        kind: autoregressive moves every dimension in each block, and draws one after the other; coupling: one half by
+            the other.
+        blocks: of splines in alternating orders; of couplings each block moves both halves.
+        bins: of a spline, 2 or more.
+        bound: a spline covers [-bound, bound], > 0; beyond is the identity.
         network: of each; see `MakeConditioner`.
 
     Returns:

@@ -17,9 +17,9 @@ def realnvp(
     space: DataSpace,
     classes: int,
     *,
-    couplings: PositiveInt,
-    scales: PositiveInt,
-    bound: PositiveFloat,
+    couplings: PositiveInt = 8,
+    scales: PositiveInt = 3,
+    bound: PositiveFloat = 2.0,
     network: Callable[..., nn.Module],
 ) -> Transform:
     """Stack couplings: over the entries of a vector; over an image's pixels, then its channels, at every scale.
@@ -30,9 +30,9 @@ def realnvp(
     Args:
         space: the data's facts.
         classes: of the labels that networks see; 0 for none.
-        couplings: how many alternate in a run: one run on a vector, two at each scale of an image.
-        scales: of an image, at most; fewer where its sides cannot be halved as often.
-        bound: largest |log scale| of a coupling.
+        couplings: that alternate: in all on points; on images for the pixels and again for the channels of each scale.
+        scales: of images, at most: each halves the sides and lets half of the channels go.
+        bound: largest |log scale| of a coupling, > 0: neither direction can overflow.
         network: of each coupling; see `AffineCouplings`.
 
     Returns:
