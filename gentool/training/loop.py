@@ -26,8 +26,8 @@ from gentool.training.schedules import Schedule
 from gentool.training.trainer import Trainer
 from gentool.training.validation import validate
 
-SAVE_SECONDS = 15
-"""Seconds between checkpoints where `trainer.save_every` is null."""
+SAVE_SECONDS, SAVE_SHARE = 15, 0.1
+"""Seconds between checkpoints where `trainer.save_every` is null, and the share of the time that they may take."""
 
 Picture = Callable[[GenerativeModel], Mapping[str, np.ndarray]]
 """Draws what a run shows of its model: uint8 pixels by tag."""
@@ -119,6 +119,7 @@ class Loop:
             self.save("last")
         self._started = self._ticked = time.perf_counter()
         self._before = self._saved = self.seconds
+        self._wait: float = SAVE_SECONDS
         self._counted = self.step
         while not self._done():
             metrics = self.model.train_step(self.batches, self.optimizers)
@@ -157,10 +158,12 @@ class Loop:
             self._validate(self.valid)
         if due(self.plan.sample_every):
             self._draw()
-        if due(self.trainer.save_every) if self.trainer.save_every else self._clock() - self._saved >= SAVE_SECONDS:
-            self._saved = self._clock()
+        if due(self.trainer.save_every) if self.trainer.save_every else self._clock() - self._saved >= self._wait:
+            started = self._clock()
             self.save("last")
             self._keep()
+            self._saved = self._clock()  # from the end of a save: a large one would else be due again at once
+            self._wait = max(SAVE_SECONDS, (self._saved - started) / SAVE_SHARE)
 
     def _log(self, metrics: Mapping[str, Tensor]) -> None:
         self.optimizers.check()
