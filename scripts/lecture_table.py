@@ -76,7 +76,8 @@ def train(model: str, seed: int, out: Path) -> Run | None:
     found = read_runs([str(run)])
     if unevaluated(found):
         metrics = METRICS if seed == 0 else ["frechet"]
-        words = ["evaluate", f"ckpt={run}", f"metrics=[{','.join(metrics)}]", f"out={run / 'evaluate'}", "overwrite=true"]
+        words = ["evaluate", f"ckpt={run}", f"metrics=[{','.join(metrics)}]"]
+        words += [f"out={run / 'evaluate'}", "overwrite=true"]
         code, said = gentool(words, log.with_suffix(".evaluate.log"))
         if code:
             stop_on_signal(code)
