@@ -52,6 +52,22 @@ class Density(Protocol):
         ...
 
 
+class Factors(NamedTuple):
+    """What the examples of drawn data were made from, row by row of each split.
+
+    Attributes:
+        names: of the factors.
+        train: (examples, factors) float32; factors that count something hold whole numbers.
+        valid: the same of the validation split.
+        test: the same of the test split.
+    """
+
+    names: tuple[str, ...]
+    train: Tensor
+    valid: Tensor
+    test: Tensor
+
+
 @dataclass(frozen=True)
 class Dataset:
     """Three splits of one space; `valid` and `test` may be empty.
@@ -62,6 +78,7 @@ class Dataset:
         valid: what chooses the best checkpoint; never part of `test`.
         test: what `evaluate` reports.
         density: what points were drawn from, where it is known.
+        factors: what drawn images were made from, where it is known.
     """
 
     space: DataSpace
@@ -69,6 +86,7 @@ class Dataset:
     valid: Source
     test: Source
     density: Density | None
+    factors: Factors | None = None
 
     def to(self, device: torch.device) -> "Dataset":
         """Return the dataset with its batches on `device`."""
