@@ -4,8 +4,9 @@ import json
 import mmap
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from io import BytesIO
 from math import prod
 from pathlib import Path
@@ -26,11 +27,11 @@ _RESIDENT = 1 << 28  # bytes read before the mapped pages are handed back, so th
 class Pixels:
     """Images (rows, channels, height, width) uint8 on disk, each decoded once.
 
-    A note of which rows are done is written only after their bytes have been synced, so a crash loses work and nothing
-    else. Several processes may share the folder: all write the same bytes.
+    Behind the images the file has a byte for each row, 1 where it is done, set only after the row's bytes have been
+    synced, so a crash loses work and nothing else. Several processes may share the file: all write the same bytes.
 
     Args:
-        folder: `shape.json`, `pixels.u8` and `done.u8` lie here.
+        folder: `shape.json` and `pixels.u8` lie here.
         rows: number of images.
         shape: (channels, height, width).
         workers: threads that decode.
@@ -39,13 +40,13 @@ class Pixels:
     def __init__(self, folder: Path, rows: int, shape: tuple[int, ...], workers: int) -> None:
         self.shape = shape
         self.read: Callable[[int], Any] = _unset
-        self._folder = folder
         self._workers = workers
         with (folder / "pixels.u8").open("r+b") as file:
-            self._map = mmap.mmap(file.fileno(), rows * prod(shape))
-        self._array = np.frombuffer(self._map, np.uint8).reshape(rows, *shape)
+            self._map = mmap.mmap(file.fileno(), _size(rows, shape))
+        self._array = np.frombuffer(self._map, np.uint8, rows * prod(shape)).reshape(rows, *shape)
         self._images = torch.from_numpy(self._array)
-        self._done = self._noted(rows)
+        self._noted = np.frombuffer(self._map, np.uint8, rows, offset=rows * prod(shape))
+        self._done = self._noted.copy()
         self._is_complete = bool(self._done.all())
         self._pending: dict[int, Future[None]] = {}
         self._pool: ThreadPoolExecutor | None = None
@@ -58,7 +59,7 @@ class Pixels:
         """Open a cache of `rows` images, or return None where there is none that is whole."""
         try:
             shape = tuple(json.loads((folder / "shape.json").read_text()))
-            if (folder / "pixels.u8").stat().st_size == rows * prod(shape):
+            if (folder / "pixels.u8").stat().st_size == _size(rows, shape):
                 return cls(folder, rows, shape, workers)
         except (OSError, ValueError, TypeError):
             pass
@@ -68,6 +69,9 @@ class Pixels:
     def created(cls, folder: Path, rows: int, shape: tuple[int, ...], workers: int) -> "Pixels":
         """Make an empty cache, its room on disk reserved: a full disk would else kill the process at a write.
 
+        Where another process has just made it, that one is opened. It is made under another name, so that nobody ever
+        maps a file that is about to be cut or to grow.
+
         Args:
             folder: made if absent.
             rows: number of images.
@@ -75,27 +79,32 @@ class Pixels:
             workers: threads that decode.
 
         Returns:
-            The cache, nothing decoded yet.
+            The cache.
 
         Raises:
             RunError: there is no room, or the folder cannot be written.
         """
-        size = rows * prod(shape)
+        size, part = _size(rows, shape), folder / f".pixels.u8.{os.getpid()}.part"
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            (folder / "done.u8").unlink(missing_ok=True)
-            with (folder / "pixels.u8").open("wb") as file:
-                if hasattr(os, "posix_fallocate"):
-                    os.posix_fallocate(file.fileno(), 0, size)
-                else:
-                    file.truncate(size)
+            with _alone(folder):
+                made = cls.opened(folder, rows, workers)
+                if made is not None:
+                    return made
+                with part.open("wb") as file:
+                    if hasattr(os, "posix_fallocate"):
+                        os.posix_fallocate(file.fileno(), 0, size)
+                    else:
+                        file.truncate(size)
+                place(BytesIO(json.dumps(shape).encode()), folder / "shape.json")
+                part.replace(folder / "pixels.u8")
+                return cls(folder, rows, shape, workers)
         except OSError as error:
-            (folder / "pixels.u8").unlink(missing_ok=True)
             raise RunError(
                 f"{folder}: no room for {size / 1e6:.0f} MB of decoded images ({error.strerror}); set dataset.cache"
             ) from error
-        place(BytesIO(json.dumps(shape).encode()), folder / "shape.json")
-        return cls(folder, rows, shape, workers)
+        finally:
+            part.unlink(missing_ok=True)
 
     def prepare(self, rows: Tensor) -> None:
         """Begin to decode what is not done of `rows` (batch,) int64, and return at once."""
@@ -148,20 +157,30 @@ class Pixels:
             return
         with self._lock:
             self._unsaved = 0
-        done = self._done.copy()
+        done = np.flatnonzero(self._done)
         self._map.flush()
-        place(BytesIO((done | self._noted(len(done))).tobytes()), self._folder / "done.u8")
+        self._noted[done] = 1
         self._is_complete = is_complete
         if is_complete and self._pool is not None:
             self._pool.shutdown(wait=False)
             self._pool = None
 
-    def _noted(self, rows: int) -> Any:
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Wait until no other process makes a cache in a folder, and keep others waiting, where there are locks."""
+    with (folder / ".lock").open("ab") as file:
         try:
-            done = np.frombuffer((self._folder / "done.u8").read_bytes(), np.uint8).copy()
-        except OSError:
-            done = np.zeros(0, np.uint8)
-        return done if len(done) == rows else np.zeros(rows, np.uint8)
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX)  # the system lets go of it when the file is closed, or the process dies
+        except (ImportError, OSError):
+            pass
+        yield
+
+
+def _size(rows: int, shape: tuple[int, ...]) -> int:
+    return rows * prod(shape) + rows
 
 
 def _unset(row: int) -> Any:

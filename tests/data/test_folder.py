@@ -254,8 +254,30 @@ def test_a_note_of_what_is_done_that_lies_is_not_believed(tmp_path, read):
         (cache / "pixels.u8").write_bytes(damage)
         assert torch.equal(everything(read(tmp_path / "d", test=0.0, validation=0.0))[0], truth)
     (cache / "pixels.u8").write_bytes(bytes((cache / "pixels.u8").stat().st_size))
-    (cache / "done.u8").unlink()
     assert torch.equal(everything(read(tmp_path / "d", test=0.0, validation=0.0))[0], truth)
+
+
+@pytest.mark.parametrize("locks", [True, False])
+def test_two_that_find_no_cache_at_once_lose_and_poison_nothing(tmp_path, monkeypatch, locks):
+    """Each looked before the other made one. With locks the second takes the first's; without, it makes its own."""
+    folder, rows = tmp_path / "c", torch.arange(6)
+    truth = torch.randint(1, 256, (6, 3, 4, 5), dtype=torch.uint8)
+
+    def made(how):
+        pixels = how()
+        pixels.read = lambda row: truth[row].numpy()
+        return pixels
+
+    first = made(lambda: Pixels.created(folder, 6, (3, 4, 5), workers=1))
+    assert torch.equal(first.take(rows[:3]), truth[:3])
+    with monkeypatch.context() as patch:
+        if not locks:
+            patch.setattr(Pixels, "opened", lambda *args: None)
+        second = made(lambda: Pixels.created(folder, 6, (3, 4, 5), workers=1))
+    assert torch.equal(first.take(rows), truth)  # all of it, so that it is noted as done
+    for pixels in (second, made(lambda: Pixels.opened(folder, 6, workers=1)), first):
+        assert torch.equal(pixels.take(rows), truth)
+    assert sorted(path.name for path in folder.iterdir()) == [".lock", "pixels.u8", "shape.json"]
 
 
 def test_no_room_for_the_cache_is_said(tmp_path, monkeypatch):
