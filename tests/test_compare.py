@@ -85,24 +85,47 @@ def test_the_best_of_what_was_measured_alike_is_bold(three, capsys):
     assert printed.out.splitlines()[-1] == "done"
     markdown = Path("done/table.md").read_text()
     vae, iwae, made = (
-        next(line for line in markdown.splitlines() if f"| {name} |" in line) for name in ("vae", "iwae", "made")
+        next(line for line in markdown.splitlines() if f"| {n} |" in line) for n in ("vae", "iwae", "made")
     )
-    assert "**88 ± 0.5 importance**" in iwae and "**0.9000 ± 0.5 " in iwae
-    assert "| 90 ± 0.5 importance |" in vae and "**0.5000 ± 0.5 " in vae and "**1,000" in vae
-    assert "| 80 ± 0.5† |" in made, "a value of another protocol is shown, unranked"
-    assert (
-        "† nll: measured by another protocol, not ranked: made (kind exact not importance, draws 1 not 100)" in markdown
-    )
-    assert "† nll" in printed.out and "88 ± 0.5 importance*" in printed.out
+    assert "**0.9000 ± 0.5" in iwae and "**0.5000 ± 0.5" not in iwae and "**1,000" in vae
+    assert "| 88 ± 0.5 importance† |" in iwae and "| 90 ± 0.5 importance† |" in vae and "| 80 ± 0.5 |" in made
+    says = "† nll: none is the best: of vae (importance), iwae (importance) the values are upper bounds"
+    assert f"{says}, and the true ones may be below that of made, the lowest" in markdown and says in printed.out
     rows = {row["model"]: row for row in table("done")}
-    assert rows["iwae"]["nll"] == "88.0" and rows["iwae"]["nll_best"] == "true" and rows["vae"]["nll_best"] == "false"
-    assert rows["made"]["nll_ranked"] == "false" and rows["made"]["nll_best"] == "false"
+    assert rows["iwae"]["nll"] == "88.0" and rows["iwae"]["nll_best"] == "false"
+    assert rows["iwae"]["nll_ranked"] == "false" and rows["made"]["nll_best"] == "false"
+
+
+@pytest.mark.parametrize(
+    ("values", "best", "undecided"),
+    [
+        ({"exact": 95.0, "importance": 92.3}, "importance", []),  # a bound below an exact value decides
+        ({"exact": 90.0, "importance": 92.3}, None, ["importance"]),  # the true value may be below 90
+        ({"bound": 118.9, "importance": 92.3}, None, ["bound"]),
+        ({"ode": 93.0, "bound": 92.0, "exact": 95.0}, "bound", []),
+        ({"ode": 91.0, "exact": 95.0}, "ode", []),
+        ({"ode": 91.0, "exact": 95.0, "bound": 99.0}, None, ["bound"]),
+    ],
+)
+def test_kinds_of_likelihood_are_ranked_as_far_as_bounds_decide(values, best, undecided):
+    for kind, value in values.items():
+        make(kind, kind, values={"nll": value}, protocol={"kind": kind, "draws": 1})
+    (ranking,) = ranked(read_runs(list(values)))
+    assert ranking.best == ((best,) if best else ()) and list(ranking.unranked) == undecided
+    assert ("none is the best" in ranking.note) == bool(undecided)
+
+
+def test_protocols_of_equally_many_runs_crown_nobody():
+    for name, value, k in (("a", 0.1, 5), ("b", 0.2, 5), ("c", 0.3, 3), ("d", 0.4, 3)):
+        make(name, values={"recall": value}, protocol={"k": k})
+    (ranking,) = ranked(read_runs(list("abcd")))
+    assert not ranking.best and set(ranking.unranked) == set("abcd")
+    assert ranking.note == "recall: no protocol is that of most runs, none is ranked; unlike a: c, d (k 3 not 5)"
 
 
 @pytest.mark.parametrize(
     ("other", "differs"),
     [
-        ({"protocol": {"draws": 5000}}, "draws 5000 not 100"),
         ({"protocol": {"n": 10}}, "n 10 not 100"),
         ({"protocol": {"split": "valid"}}, "split valid not test"),
         ({"binarize": "static"}, "binarize static not none"),
@@ -133,11 +156,10 @@ def test_one_value_is_not_the_best_and_an_unknown_name_has_no_direction():
 
 
 def test_where_no_two_were_measured_alike_none_is_ranked():
-    make("a", values={"nll": 90.0})
-    make("b", values={"nll": 89.0}, protocol={"draws": 7})
+    make("a", values={"recall": 0.9})
+    make("b", values={"recall": 0.8}, protocol={"k": 7})
     (ranking,) = ranked(read_runs(["a", "b"]))
-    assert not ranking.best and ranking.unranked == ("a", "b")
-    assert ranking.note == "nll: no two were measured alike, none is ranked; unlike a: b (draws 7 not 100)"
+    assert not ranking.best and ranking.unranked == ("a", "b") and "b (k 7 not none)" in ranking.note
 
 
 def test_every_metric_of_evaluate_has_a_direction():
@@ -254,7 +276,7 @@ def test_the_page_stands_alone_and_holds_everything(three):
     assert len(pictures) == 4 and all(a["src"].startswith("data:image/png;base64,") for a in pictures)
     assert len(page.find("circle", **{"class": "disc"})) == 3
     assert len(page.find("polyline")) == 8, "train and valid of each run"
-    assert len(page.find("tr")) == 5 and text.count("<td><b>") == 4
+    assert len(page.find("tr")) == 5 and text.count("<td><b>") == 3
     assert "Not measured: made." in text
 
 
