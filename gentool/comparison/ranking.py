@@ -86,8 +86,8 @@ def _rank(metric: str, runs: Sequence[Run]) -> Ranking:
     if undecided:
         least = min(same, key=lambda run: run.values[metric])
         notes.append(
-            f"{metric}: none is the best: of {_listed(metric, undecided)} the values are upper bounds, and the true ones "
-            f"may be below that of {least.name}, the lowest"
+            f"{metric}: none is the best: of {_listed(metric, undecided)} the values are upper bounds, and the true "
+            f"ones may be below that of {least.name}, the lowest"
         )
     unranked = tuple(run.name for run in [*others, *undecided])
     return Ranking(metric, better, best, unranked, "; ".join(notes))
