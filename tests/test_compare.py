@@ -6,7 +6,7 @@ import re
 import shutil
 import subprocess
 from html.parser import HTMLParser
-from itertools import pairwise
+from itertools import combinations
 from pathlib import Path
 
 import pytest
@@ -244,7 +244,7 @@ def test_without_runs_every_evaluated_one_is_compared(capsys):
 class Tags(HTMLParser):
     """Holds a page to being well-formed and alone."""
 
-    ALONE = ("meta", "img", "line", "circle", "polyline", "rect", "br")
+    ALONE = ("meta", "img", "line", "circle", "polyline", "rect", "br", "wbr")
 
     def __init__(self):
         super().__init__()
@@ -276,7 +276,7 @@ def test_the_page_stands_alone_and_holds_everything(three):
     assert len(pictures) == 4 and all(a["src"].startswith("data:image/png;base64,") for a in pictures)
     assert len(page.find("circle", **{"class": "disc"})) == 3
     assert len(page.find("polyline")) == 8, "train and valid of each run"
-    assert len(page.find("tr")) == 5 and text.count("<td><b>") == 3
+    assert len(page.find("tr")) == 5 and text.count("<b>1,000") == 1
     assert "Not measured: made." in text
 
 
@@ -292,13 +292,71 @@ def test_discs_stand_where_recall_and_precision_say_and_grow_with_speed():
     assert trilemma({}) == "" and trilemma({"x": Corner(float("nan"), 0, None)}) == ""
 
 
-def test_names_stand_apart_within_the_picture_or_not_at_all():
-    drawn = trilemma({f"model{i}": Corner(0.5, 0.5, 1.0) for i in range(20)} | {"low": Corner(0, 0.2, 1.0)})
-    rows = [float(y) for y in re.findall(r'y="([\d.]+)">model', drawn)]
-    assert len(rows) == 5 and min(b - a for a, b in pairwise(rows)) >= 13
-    assert drawn.count("<title>model") == 20 and ">low</text>" in drawn
-    crowd = trilemma({f"model{i}": Corner(0, 0.5, 1.0) for i in range(3)})
-    assert len(re.findall(r'">model', crowd)) == 1  # the next would lie on the axis
+def test_labels_of_the_trilemma_do_not_overlap():
+    crowd = {f"model_{i}": Corner(0.5 + 0.004 * i, 0.5 + 0.003 * (i % 4), 10.0**i) for i in range(9)}
+    drawn = trilemma({**crowd, "low": Corner(0, 0.2, 1.0), "far": Corner(1, 1, 1.0)})
+    labels = [(float(x), float(y), name) for x, y, name in re.findall(r'<text x="([\d.]+)" y="([\d.]+)">(\w+)<', drawn)]
+    assert {"low", "far"} < {name for *_, name in labels} and len(labels) >= 8, "few are left out"
+    for (x, y, name), (u, v, other) in combinations(labels, 2):
+        assert abs(y - v) >= 12.9 or x + 6.4 * len(name) <= u + 0.1 or u + 6.4 * len(other) <= x + 0.1, (name, other)
+    assert all(x >= 56 and x + 6.4 * len(name) <= 900 and y < 520 - 44 for x, y, name in labels)
+    assert drawn.count("<title>model") == 9
+
+
+def test_the_axes_of_the_trilemma_fit_what_is_shown():
+    drawn = trilemma({"a": Corner(0.62, 0.21, 1.0), "b": Corner(0.71, 0.26, 2.0)})
+    across = [float(tick) for tick in re.findall(r'text-anchor="middle">([\d.]+)<', drawn)]
+    up = [float(tick) for tick in re.findall(r'text-anchor="end">([\d.]+)<', drawn)]
+    assert across == pytest.approx([0.2, 0.21, 0.22, 0.23, 0.24, 0.25, 0.26, 0.27])
+    assert up == pytest.approx([0.6, 0.62, 0.64, 0.66, 0.68, 0.7, 0.72])
+    whole = trilemma({"a": Corner(0, 0, 1.0), "b": Corner(1, 1, 2.0)})
+    assert [float(t) for t in re.findall(r'"middle">([\d.]+)<', whole)] == pytest.approx([0, 0.2, 0.4, 0.6, 0.8, 1])
+
+
+def test_a_table_says_nothing_twice(three, capsys):
+    run("runs=[a,b,c]", "out=done")
+    heading = Path("done/table.md").read_text().splitlines()[0]
+    assert heading.startswith("| run | parameters | time | nll")  # the names are the models', the data is one
+    make("d", "vae", dataset="moons", values={"nll": 1.0})
+    run("runs=[a,d]", "out=two")
+    assert Path("two/table.md").read_text().startswith("| run | model | dataset | parameters")
+
+
+def test_what_was_not_measured_is_said_in_one_sentence(three):
+    for name, kind in (("x", "GAN"), ("y", "Autoencoder")):
+        reason = f"{kind} does not implement HasLikelihood (log_prob)"
+        folder = make(name, name, values={"recall": 0.5})
+        report = json.loads((folder / "evaluate/metrics.json").read_text())
+        report["unavailable"] = {"nll": reason, "bits_per_dim": reason}
+        (folder / "evaluate/metrics.json").write_text(json.dumps(report))
+    measure(Path("a"), {"bits_per_dim": 2.0}, name="more")
+    run("runs=[a,x,y]", "out=done")
+    said = [line for line in Path("done/table.md").read_text().splitlines() if "not measured" in line]
+    assert said == ["not measured, no likelihood: nll, bits_per_dim (x, y)"]
+
+
+def test_a_latex_table_is_written_too(three):
+    run("runs=[a,b,c]", "out=done")
+    text = Path("done/table.tex").read_text()
+    assert "\\begin{tabular}{lrrrrrr}" in text and "samples\\_per\\_second $\\uparrow$" in text
+    assert "88 $\\pm$ 0.5 importance$^\\dagger$" in text and "\\textbf{0.9000 $\\pm$ 0.5" in text
+    assert "†" not in text and "±" not in text
+
+
+def test_runs_that_differ_in_their_seed_alone_become_mean_and_deviation(capsys):
+    for seed, nll in enumerate((90.0, 92.0, 94.0)):
+        make(f"vae{seed}", "vae", values={"nll": nll})
+    make("other", "vae", values={"nll": 80.0})
+    for path in Path().glob("*/config.yaml"):
+        config = yaml.safe_load(path.read_text())
+        extra = {"model": {"beta": 4.0 if path.parent.name == "other" else 1.0}, "seed": len(path.parent.name)}
+        path.write_text(yaml.safe_dump(config | extra))
+    run("runs=[vae0,vae1,vae2,other]", "group=model", "out=done")
+    first, second = table("done")
+    assert first["seeds"] == "3" and float(first["nll"]) == 92.0 and float(first["nll_deviation"]) == 2.0
+    assert second["seeds"] == "1" and float(second["nll"]) == 80.0, "another model, by its options"
+    said = capsys.readouterr().out
+    assert "± is the standard deviation over seeds" in said and "92 ± 2 importance" in said
 
 
 def test_bold_on_a_terminal():

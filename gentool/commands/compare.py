@@ -3,20 +3,23 @@
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 from gentool.commands.program import gentool
-from gentool.comparison import Run, ranked, read_runs, tables, unevaluated
+from gentool.comparison import Run, grouped, ranked, read_runs, tables, unevaluated
 from gentool.comparison.page import comparison_page
 from gentool.errors import RunError, UsageError
 from gentool.training.checkpoints import atomic_write
 from gentool.training.folders import output_folder
 
 
-def compare(*, runs: list[str] | None, evaluate: bool, out: str | None) -> Path:
-    """Compare runs by what `gentool evaluate` measured of them: `table.md`, `table.csv` and `compare.html`.
+def compare(*, runs: list[str] | None, group: Literal["model"] | None, evaluate: bool, out: str | None) -> Path:
+    """Compare runs by what `gentool evaluate` measured of them: `table.md`, `.tex` and `.csv`, and `compare.html`.
 
     Args:
         runs: folders of runs, folders that hold runs, or patterns; None: every finished run that was evaluated.
+        group: model: runs that differ in their seed alone are one row, the mean and standard deviation over seeds;
+            None: a row a run.
         evaluate: whether runs that were not evaluated are evaluated first.
         out: the folder to write to; None: a fresh one.
 
@@ -39,12 +42,13 @@ def compare(*, runs: list[str] | None, evaluate: bool, out: str | None) -> Path:
             raise RunError(f"{run.folder} could not be evaluated; the runs are as they were")
     if missing:
         found = read_runs(runs)
+    found = grouped(found) if group else found
     datasets = dict.fromkeys(str(run.summary["dataset"]) for run in found)
     return write(found, output_folder("compare", "-".join(datasets), out))
 
 
 def write(runs: Sequence[Run], folder: Path, left_out: Sequence[str] = ()) -> Path:
-    """Print the table of runs, write it three ways, and print the folder as the last line.
+    """Print the table of runs, write it four ways, and print the folder as the last line.
 
     Args:
         runs: what is compared.
@@ -58,10 +62,11 @@ def write(runs: Sequence[Run], folder: Path, left_out: Sequence[str] = ()) -> Pa
         RunError: if the disk refuses.
     """
     rankings = ranked(runs)
-    heading, cells, below = tables.header(rankings), tables.rows(runs, rankings), tables.notes(runs, rankings)
+    heading, cells, below = tables.header(runs, rankings), tables.rows(runs, rankings), tables.notes(runs, rankings)
     print("\n".join([tables.plain(heading, cells, bold=sys.stdout.isatty()), *below, *left_out]))
     texts = {
         "table.md": tables.markdown(heading, cells, below),
+        "table.tex": tables.latex(heading, cells, below),
         "table.csv": tables.comma_separated(runs, rankings),
         "compare.html": comparison_page(runs, rankings, left_out),
     }

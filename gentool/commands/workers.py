@@ -91,9 +91,9 @@ def outcomes(jobs: Iterator[Job], *, count: int, threads: int, until: float) -> 
         while True:
             is_over = interrupts.received is not None or time.monotonic() >= until
             while not is_over and len(running) < count and (job := next(jobs, None)) is not None:
-                worker = context.Process(target=_work, args=(job, threads), name=job.name)
-                worker.start()
-                running[worker] = job
+                started = context.Process(target=_work, args=(job, threads), name=job.name)
+                started.start()
+                running[started] = job
             if not running and interrupts.received is not None:
                 raise Interrupted("stopped", interrupts.received)
             if not running:

@@ -15,8 +15,12 @@ from gentool.training.report import entries
 SPEED = "samples_per_second"
 
 STYLE = """
-body { max-width: 1400px; } .wide { overflow-x: auto; margin-top: 1.2rem; } #metrics td { white-space: nowrap; }
-#metrics b { color: var(--valid); } #trilemma { max-width: 720px; } .disc { fill: var(--train); opacity: .55; }
+body { max-width: 1400px; } .wide { overflow-x: auto; margin-top: 1.2rem; }
+#metrics { width: 100%; font-size: .85rem; } #metrics th, #metrics td { padding: .2rem .3rem .2rem .5rem; }
+#metrics td { white-space: nowrap; vertical-align: top; line-height: 1.25; } #metrics th { vertical-align: bottom; }
+#metrics small { display: block; font-size: .72rem; color: var(--faint); }
+#metrics b { color: var(--valid); } #trilemma { max-width: 900px; margin: 0 auto; }
+.disc { fill: var(--train); opacity: .55; }
 #trilemma .disc { stroke: var(--paper); }
 """
 
@@ -38,7 +42,7 @@ def comparison_page(runs: Sequence[Run], rankings: Sequence[Ranking], left_out: 
     arrows = "Arrows say which way is better; the best of what was measured alike is bold."
     body = [
         f"<h1>{escape(title)}</h1><p>{arrows}</p>",
-        html(header(rankings), rows(runs, rankings), below),
+        html(header(runs, rankings), rows(runs, rankings), below),
         _trilemma(runs),
         _grids(runs),
         _curves(runs),

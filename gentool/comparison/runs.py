@@ -3,8 +3,9 @@
 import glob
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from statistics import mean, stdev
 from typing import Any
 
 import yaml
@@ -16,6 +17,9 @@ from gentool.training.runs import finished_runs
 
 MOVABLE = ("root", "path", "_target_")
 """Keys of a dataset that say where it lies, not what it is."""
+
+UNLIKE = ("seed", "out", "resume", "dry_run", "sweep")
+"""Keys of a config in which two runs of one experiment may differ."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,8 @@ class Run:
         errors: standard errors by metric; None where there is none.
         protocols: how each metric was measured.
         unavailable: metrics that could not be measured, with the reason.
+        settings: its config without the seed and what says where it lies: equal in runs that differ in the seed alone.
+        seeds: runs it stands for: above 1 `values` are means, and `errors` standard deviations over the seeds.
     """
 
     folder: Path
@@ -41,6 +47,8 @@ class Run:
     errors: dict[str, float | None]
     protocols: dict[str, dict[str, Any]]
     unavailable: dict[str, str]
+    settings: dict[str, Any] = field(default_factory=dict)
+    seeds: int = 1
 
     @property
     def grid(self) -> Path | None:
@@ -140,7 +148,8 @@ def _read(folder: Path, measured: Sequence[dict[str, Any]]) -> Run:
         data = {"dataset": summary["dataset"]} | {k: v for k, v in config["dataset"].items() if k not in MOVABLE}
     except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
         raise UsageError(f"runs={folder}: its summary.json or config.yaml cannot be read: {error}") from error
-    run = Run(folder, folder.name, summary, data, {}, {}, {}, {})
+    settings = {key: value for key, value in config.items() if key not in UNLIKE} | {"dataset": data}
+    run = Run(folder, folder.name, summary, data, {}, {}, {}, {}, settings)
     for report in measured:
         if report["run"]["sha256"] in own:
             run.values.update(report["metrics"])
@@ -150,3 +159,38 @@ def _read(folder: Path, measured: Sequence[dict[str, Any]]) -> Run:
     for metric in [name for name in run.unavailable if name in run.values]:
         del run.unavailable[metric]
     return run
+
+
+def grouped(runs: Sequence[Run]) -> list[Run]:
+    """Return one run for all that differ in their seed alone: means, and standard deviations over the seeds.
+
+    Args:
+        runs: as `read_runs` returns them.
+
+    Returns:
+        In the order of the first of each. A metric counts where every run of the group was measured by one protocol.
+    """
+    groups: dict[str, list[Run]] = {}
+    for run in runs:
+        groups.setdefault(json.dumps([run.summary["model"], run.settings], sort_keys=True, default=str), []).append(run)
+    return _named([_mean(group) for group in groups.values()])
+
+
+def _mean(group: Sequence[Run]) -> Run:
+    first = group[0]
+    if len(group) == 1:
+        return first
+    values: dict[str, float] = {}
+    errors: dict[str, float | None] = {}
+    unavailable = dict(first.unavailable)
+    for metric in dict.fromkeys(name for run in group for name in run.values):
+        found = [run.values[metric] for run in group if metric in run.values]
+        if len(found) < len(group):
+            unavailable[metric] = f"of {len(found)} of {len(group)} seeds alone"
+        elif any(run.protocols.get(metric) != first.protocols.get(metric) for run in group):
+            unavailable[metric] = "by one protocol for all seeds"
+        else:
+            values[metric], errors[metric] = mean(found), stdev(found)
+    seconds = mean(float(run.summary.get("seconds") or 0) for run in group)
+    summary = first.summary | {"seconds": seconds}
+    return replace(first, summary=summary, values=values, errors=errors, unavailable=unavailable, seeds=len(group))

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Sequence
 from html import escape
 from typing import NamedTuple
@@ -26,21 +27,37 @@ class Cell(NamedTuple):
     is_best: bool = False
 
 
-def header(rankings: Sequence[Ranking]) -> list[str]:
+def header(runs: Sequence[Run], rankings: Sequence[Ranking]) -> list[str]:
     """Return the headings; an arrow says which way is better."""
     arrows = {"lower": " ↓", "higher": " ↑", None: ""}
-    return ["run", "model", "dataset", "parameters", "time", *(r.metric + arrows[r.better] for r in rankings)]
+    return [*_facts(runs), *(r.metric + arrows[r.better] for r in rankings)]
 
 
 def rows(runs: Sequence[Run], rankings: Sequence[Ranking]) -> list[list[Cell]]:
     """Return one row a run: facts of its training, then its metrics."""
-    return [[*_facts(run), *(_cell(run, ranking) for ranking in rankings)] for run in runs]
+    facts = list(zip(*_facts(runs).values(), strict=True))
+    return [
+        [*map(Cell, words), *(_cell(run, ranking) for ranking in rankings)]
+        for words, run in zip(facts, runs, strict=True)
+    ]
 
 
-def _facts(run: Run) -> list[Cell]:
-    summary = run.summary
-    texts = [run.name, str(summary["model"]), str(summary["dataset"]), f"{summary.get('parameters', 0):,}"]
-    return [Cell(text) for text in [*texts, duration(float(summary.get("seconds") or 0))]]
+def _facts(runs: Sequence[Run]) -> dict[str, list[str]]:
+    """Return columns by their headings: what the runs' names say already, or all have in common, is left out."""
+    names, models, data = ([str(word) for word in words] for words in zip(*map(_names, runs), strict=True))
+    several = any(run.seeds > 1 for run in runs)
+    return {
+        "run": names,
+        **({"model": models} if models != names else {}),
+        **({"dataset": data} if len(set(data)) > 1 else {}),
+        **({"seeds": [str(run.seeds) for run in runs]} if several else {}),
+        "parameters": [f"{run.summary.get('parameters', 0):,}" for run in runs],
+        "time": [duration(float(run.summary.get("seconds") or 0)) for run in runs],
+    }
+
+
+def _names(run: Run) -> tuple[str, object, object]:
+    return run.name, run.summary["model"], run.summary["dataset"]
 
 
 def _cell(run: Run, ranking: Ranking) -> Cell:
@@ -56,16 +73,33 @@ def _cell(run: Run, ranking: Ranking) -> Cell:
 def notes(runs: Sequence[Run], rankings: Sequence[Ranking]) -> list[str]:
     """Return what stands below the table: protocols that differ, metrics without a direction, what was not measured."""
     found = [f"{MARK} {ranking.note}" for ranking in rankings if ranking.note]
+    if any(run.seeds > 1 for run in runs):
+        alone = "; of a single seed it is the standard error over examples" if any(r.seeds == 1 for r in runs) else ""
+        found.append(f"± is the standard deviation over seeds{alone}")
     undirected = [ranking.metric for ranking in rankings if ranking.better is None]
     if undirected:
         found.append(f"not ranked, neither way is better: {', '.join(undirected)}")
     shown = {ranking.metric for ranking in rankings}
-    said: dict[str, list[str]] = {}
+    said: dict[str, tuple[dict[str, None], dict[str, None]]] = {}
     for run in runs:
         for metric, reason in run.unavailable.items():
             if metric in shown:
-                said.setdefault(f"{metric}: {reason}", []).append(run.name)
-    return found + [f"not measured, {reason} ({', '.join(names)})" for reason, names in said.items()]
+                metrics, names = said.setdefault(_reason(reason), ({}, {}))
+                metrics[metric] = names[run.name] = None
+    return found + [
+        f"not measured, {reason}: {', '.join(metrics)} ({', '.join(names)})"
+        for reason, (metrics, names) in said.items()
+    ]
+
+
+def _reason(text: str) -> str:
+    """Return a reason in a reader's words.
+
+    >>> _reason("GAN does not implement HasLikelihood (log_prob)"), _reason("the data has no labels")
+    ('no likelihood', 'the data has no labels')
+    """
+    lacking = re.match(r"\w+ does not implement (?:Has)?(\w+)", text)
+    return f"no {lacking[1].lower()}" if lacking else text
 
 
 def plain(heading: Sequence[str], cells: Sequence[Sequence[Cell]], *, bold: bool) -> str:
@@ -100,20 +134,45 @@ def markdown(heading: Sequence[str], cells: Sequence[Sequence[Cell]], below: Seq
     return "\n".join([*table, "", *(f"{note}\n" for note in below)]).rstrip() + "\n"
 
 
+def latex(heading: Sequence[str], cells: Sequence[Sequence[Cell]], below: Sequence[str]) -> str:
+    """Return a LaTeX table for the package booktabs, the best values bold, and the notes as comments below it."""
+    body = [[f"\\textbf{{{_tex(c.text)}}}" if c.is_best else _tex(c.text) for c in row] for row in cells]
+    lines = [" & ".join(words) + r" \\" for words in [[_tex(word) for word in heading], *body]]
+    top = [rf"\begin{{tabular}}{{l{'r' * (len(heading) - 1)}}}", r"\toprule", lines[0], r"\midrule"]
+    comments = [f"% {_tex(note)}" for note in below]
+    return "\n".join([*top, *lines[1:], r"\bottomrule", r"\end{tabular}", *comments]) + "\n"
+
+
+def _tex(text: str) -> str:
+    r"""Return a text as LaTeX reads it.
+
+    >>> print(_tex("bits_per_dim ↓"), _tex("2 ± 1†"))
+    bits\_per\_dim $\downarrow$ 2 $\pm$ 1$^\dagger$
+    """
+    plain = re.sub(r"([\\{}])", lambda m: {"\\": r"\textbackslash{}"}.get(m[1], "\\" + m[1]), text)
+    plain = re.sub(r"([&%$#_])", r"\\\1", plain.replace("~", r"\textasciitilde{}").replace("^", r"\textasciicircum{}"))
+    marks = {"±": r"$\pm$", MARK: r"$^\dagger$", "↓": r"$\downarrow$", "↑": r"$\uparrow$", "–": "--"}
+    return "".join(marks.get(letter, letter) for letter in plain)
+
+
 def comma_separated(runs: Sequence[Run], rankings: Sequence[Ranking]) -> str:
-    """Return CSV: plain numbers, of each metric the value, its standard error, and whether it is ranked and best."""
+    """Return CSV: plain numbers, of each metric the value, its error, and whether it is ranked and best.
+
+    The error is the standard error over examples; of runs averaged over seeds the standard deviation over these.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    facts = ["run", "folder", "model", "dataset", "parameters", "seconds"]
-    parts = ("", "_standard_error", "_ranked", "_best")
+    several = any(run.seeds > 1 for run in runs)
+    facts = ["run", "folder", "model", "dataset", "parameters", "seconds", *(["seeds"] if several else [])]
+    parts = ("", "_deviation" if several else "_standard_error", "_ranked", "_best")
     writer.writerow(facts + [ranking.metric + part for ranking in rankings for part in parts])
     for run in runs:
         row: list[object] = [run.name, str(run.folder)]
-        row += [run.summary.get(key, "") for key in facts[2:]]
+        row += [run.seeds if key == "seeds" else run.summary.get(key, "") for key in facts[2:]]
         for ranking in rankings:
             is_there = ranking.metric in run.values
             is_ranked = is_there and ranking.better is not None and run.name not in ranking.unranked
-            error = run.errors.get(ranking.metric)
+            error = None if several and run.seeds == 1 else run.errors.get(ranking.metric)
             row += [run.values.get(ranking.metric, ""), "" if error is None else error]
             row += [
                 str(is_ranked).lower() if is_there else "",
@@ -125,12 +184,17 @@ def comma_separated(runs: Sequence[Run], rankings: Sequence[Ranking]) -> str:
 
 def html(heading: Sequence[str], cells: Sequence[Sequence[Cell]], below: Sequence[str]) -> str:
     """Return an HTML table, the best values in `<b>`, and the notes below it."""
-    head = "".join(f"<th>{escape(word)}</th>" for word in heading)
-    body = "".join(
-        "<tr>"
-        + "".join(f"<td><b>{escape(c.text)}</b></td>" if c.is_best else f"<td>{escape(c.text)}</td>" for c in row)
-        + "</tr>"
-        for row in cells
-    )
+    head = "".join(f"<th>{escape(word).replace('_', '_<wbr>')}</th>" for word in heading)
+    body = "".join("<tr>" + "".join(f"<td>{_html_cell(cell)}</td>" for cell in row) + "</tr>" for row in cells)
     said = "".join(f"<p>{escape(note)}</p>" for note in below)
     return f'<div class="wide"><table id="metrics"><tr>{head}</tr>{body}</table></div>{said}'
+
+
+def _html_cell(cell: Cell) -> str:
+    """Return the value, and below it, small, its error and kind."""
+    value, space, more = cell.text.partition(" ")
+    if not space or not re.match("[-−]?[0-9]", value):
+        return f"<b>{escape(cell.text)}</b>" if cell.is_best else escape(cell.text)
+    mark = MARK if more.endswith(MARK) else ""
+    value = escape(value + mark)
+    return (f"<b>{value}</b>" if cell.is_best else value) + f"<small>{escape(more.removesuffix(MARK))}</small>"
