@@ -39,7 +39,8 @@ def trilemma(corners: Mapping[str, Corner]) -> str:
     shown = {name: c for name, c in corners.items() if isfinite(c.precision) and isfinite(c.recall)}
     if not shown:
         return ""
-    across, up = (_Axis.around([c[i] for c in shown.values()]) for i in (1, 0))
+    across = _Axis.around([c.recall for c in shown.values()])
+    up = _Axis.around([c.precision for c in shown.values()])
     speeds = [log10(c.speed) for c in shown.values() if c.speed]
     discs = {name: _disc(corner, across, up, speeds) for name, corner in shown.items()}
     circles = []
