@@ -79,7 +79,7 @@ def tour(
     """
     start = time.monotonic()
     name = config.current()["choices"]["dataset"]
-    typed = [str(word) for word in HydraConfig.get().overrides.task]
+    typed = [str(word).lstrip("+") for word in HydraConfig.get().overrides.task]
     words = [f"dataset={name}", *(word for word in typed if word.startswith(("dataset.", "device")))]
     named = [word for word in words if word.startswith("dataset.")]
     folder = Path(out) if out else OUTPUTS / "tour" / _name(name, minutes, seed, named)
