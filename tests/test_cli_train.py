@@ -32,6 +32,27 @@ def test_resume_through_the_command_line(capsys, folder):
     assert sorted(path.name for path in folder.iterdir()) == ["a run=1"]
 
 
+def test_a_dry_run_prints_the_estimate_alone(capsys, folder):
+    assert main(["train", *TINY, "dry_run=true"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == ["parameters", "memory", "time", "nothing"]
+    assert "--cfg job" in lines[-1] and not list(folder.iterdir())
+
+
+def test_a_run_ends_with_its_report_and_what_fits_its_model(capsys, folder):
+    assert main(["train", *TINY, "out=run"]) == 0
+    said = capsys.readouterr().out.partition("report: run/report.html")[2]
+    assert [line.split()[1] for line in said.splitlines() if line.startswith("  gentool")] == [
+        "sample",
+        "interpolate",
+        "latent",
+        "evaluate",
+        "compare",
+    ]
+    assert main(["train", "model=gan", "dataset=digits", "trainer.steps=2", "device=cpu", "out=other"]) == 0
+    assert "gentool latent" not in capsys.readouterr().out
+
+
 def test_a_sweep_skips_what_is_done_and_goes_on_with_what_is_not(capsys, folder):
     words = ["train", "-m", "model.latent_dim=2,3", "seed=0,1", *TINY]
     assert main(words) == 0

@@ -26,6 +26,9 @@ from gentool.training.console import number
 from gentool.training.rng import fork
 from gentool.training.runs import load
 
+LINES = 12
+"""Lines of the first text that are printed; the file holds all."""
+
 
 def sample(
     *,
@@ -122,7 +125,9 @@ def sample(
         for i, image in enumerate(x):
             output.png(f"images/{i:0{len(str(n - 1))}d}.png", single(image, space))
     if space.vocabulary:
-        output.text("samples.txt", _numbered(space.texts(x)))
+        texts = space.texts(x)
+        output.text("samples.txt", _numbered(texts))
+        print("\n".join(texts[0].splitlines()[:LINES]))
     for line in remarks(model):
         print(line)
     print(f"{n} samples, seed {seed}" + ("" if y is None else f", y={y}") + f": {_rate(x, space, seconds)}")

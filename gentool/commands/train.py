@@ -17,7 +17,7 @@ from gentool.data.batches import Batches, ordered
 from gentool.data.dataset import Dataset
 from gentool.device import Device
 from gentool.errors import Diverged, GentoolError, Interrupted, UsageError
-from gentool.models.base import Decodes, GenerativeModel, Reconstructs
+from gentool.models.base import Decodes, Encodes, GenerativeModel, Reconstructs
 from gentool.plots.fields import draw_fields
 from gentool.plots.grids import Pixels, make_grid
 from gentool.plots.pictures import draw_examples
@@ -69,7 +69,7 @@ def train(
         seed: of initialisation, batches and noise.
         out: the run's folder, or None.
         resume: the run to go on with, or None.
-        dry_run: whether to print what would happen, and stop.
+        dry_run: whether to print an estimate of memory and time, and stop.
         sweep: what a sweep minimises.
         choices: the files the groups took.
 
@@ -89,8 +89,9 @@ def train(
     data = dataset.to(device.torch)
     make = partial(_loop, built, data, optimizer, schedule, device, trainer, seed)
     if dry_run:
-        print(yaml.safe_dump(composed.current(), sort_keys=False, allow_unicode=True))
-        print(estimate(make(Path(), {})))
+        print(
+            f"{estimate(make(Path(), {}))}\nnothing was written; --cfg job in place of dry_run=true prints the config"
+        )
         return None
     if resume is not None and not (Path(resume) / "checkpoints" / "last.pt").is_file():
         raise UsageError(f"resume={resume}: no run there (expected checkpoints/last.pt in it)")
@@ -260,9 +261,12 @@ def _summary(loop: Loop, device: Device) -> dict[str, Any]:
 
 
 def _next_commands(loop: Loop) -> list[str]:
-    """What to try next with this run: every model can be sampled; the second depends on what it can do."""
-    verbs = ["sample", "interpolate" if isinstance(loop.model, Decodes) else "evaluate"]
-    return [f"gentool {verb} ckpt={loop.folder}" for verb in verbs]
+    """What to try next with this run, as far as its model allows."""
+    verbs = ["sample"]
+    verbs += ["interpolate"] if isinstance(loop.model, Decodes) else []
+    verbs += ["latent"] if isinstance(loop.model, Encodes) else []
+    commands = [f"gentool {verb} ckpt={loop.folder}" for verb in [*verbs, "evaluate"]]
+    return [*commands, f"gentool compare runs={loop.folder.parent} evaluate=true"]
 
 
 def _objective(summary: Mapping[str, Any], metric: str | None) -> float | None:

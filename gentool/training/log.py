@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 Metrics = Mapping[str, float | list[float]]
 _FLUSH_SECONDS = 5.0  # whoever looks on (tail, TensorBoard) is never further behind than this
 
+_LINES = 30  # that are printed of each split where no terminal draws a live one
+
 
 class RunLog:
     """The log of one run, in its folder.
@@ -44,6 +46,8 @@ class RunLog:
         self._terminal = Terminal()
         self._flushed = time.monotonic()
         self._valid: list[str] = []
+        self._planned = steps
+        self._printed: dict[str, int] = {}  # the step of the last line printed, by split
         with _writing(folder):
             (folder / "tensorboard").mkdir(exist_ok=True)
             (folder / "samples").mkdir(exist_ok=True)
@@ -83,7 +87,8 @@ class RunLog:
             seconds_left: until the run ends; None where nobody knows.
         """
         self._write("train", step, epoch, metrics, {"speed/examples_per_second": examples_per_second, "epoch": epoch})
-        total = f"/{number(round(epoch * steps / step, 1))}" if steps and step else ""
+        total = f"/{_epochs(epoch * steps / step)}" if steps and step else ""
+        self._planned = steps
         parts = [
             f"step {step:,}" + (f"/{steps:,}" if steps else ""),
             f"epoch {epoch:.1f}{total}",
@@ -96,7 +101,7 @@ class RunLog:
             terms = terms_of(metrics, digits=4)
             terms[3:3] = self._valid  # after the loss and its first two terms: a narrow terminal shows these
             self._terminal.draw(parts, terms, left, step / steps if steps else None)
-        else:
+        elif self._is_due("train", step):
             self._terminal.print(line)
         if time.monotonic() - self._flushed > _FLUSH_SECONDS:
             self.flush()
@@ -114,8 +119,17 @@ class RunLog:
         self._valid = [f"valid {term}" for term in terms_of(metrics, digits=4)[:1]]
         line = "  ".join([f"step {step:,}  valid", *terms])
         self._record(line)
-        if not self._terminal.is_live:
+        if not self._terminal.is_live and self._is_due("valid", step):
             self._terminal.print(line)
+
+    def _is_due(self, split: str, step: int) -> bool:
+        """Whether a plain line is printed: about thirty a split, and the last; the files hold them all."""
+        before = self._printed.get(split)
+        interval = (self._planned / _LINES) if self._planned else 0.1 * step  # of an unknown length ever rarer
+        due = before is None or step - before >= interval or (self._planned is not None and step >= self._planned)
+        if due:
+            self._printed[split] = step
+        return due
 
     def image(self, step: int, tag: str, pixels: "np.ndarray[Any, np.dtype[np.uint8]]") -> None:
         """Save a picture as `samples/<tag>_<step>.png` and in TensorBoard.
@@ -181,6 +195,7 @@ class RunLog:
             write_report(self.folder, summary)
         self._terminal.close()
         self._summarise(summary)
+        self.say(f"  report: {self.folder / 'report.html'}")
         self.say("\n".join(["", "try next", *(f"  {command}" for command in commands)]))
         self.flush()
 
@@ -261,6 +276,15 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(inner) for inner in value]
     return None if isinstance(value, float) and not isfinite(value) else value
+
+
+def _epochs(count: float) -> str:
+    """Return a number of epochs, to a tenth where that is not whole.
+
+    >>> _epochs(35.4), _epochs(20.0), _epochs(1234.5)
+    ('35.4', '20', '1,234')
+    """
+    return f"{count:,.0f}" if count >= 100 else f"{count:.1f}".removesuffix(".0")
 
 
 def flat(tree: Mapping[str, Any], joint: str) -> dict[str, Any]:

@@ -203,6 +203,12 @@ def test_a_step_is_logged_once_however_often_it_is_reported(tmp_path: Path) -> N
     assert_whole(tmp_path, 4)
 
 
+def test_epochs_have_as_many_digits_as_one_reads(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with opened(tmp_path) as log:
+        log.progress(2, 708, 0.1, {"model/loss": 9.0}, 1.0, 1.0)
+    assert "epoch 0.1/35.4  " in capsys.readouterr().out
+
+
 def test_without_a_terminal_lines_are_plain(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with opened(tmp_path) as log:
         train(log, 1, 2)
@@ -217,9 +223,25 @@ def test_without_a_terminal_lines_are_plain(tmp_path: Path, capsys: pytest.Captu
     ]
     assert "\x1b" not in shown
     assert re.search(r"\n +train +valid +best \(step 2\)\n +model/loss +7\.2500\n +loss +7\.5000 +7\n", shown)
+    assert f"report: {tmp_path}/report.html" in shown
     assert shown.endswith("try next\n  gentool sample\n  gentool evaluate\n")
     kept = [line[21:] for line in (tmp_path / "train.log").read_text().splitlines()]
     assert [line for line in shown.splitlines() if line] == [line for line in kept if line]
+
+
+@pytest.mark.parametrize("planned", [400, None])
+def test_without_a_terminal_a_long_run_prints_few_lines(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], planned: int | None
+) -> None:
+    with RunLog(tmp_path, step=0, steps=planned, header=HEADER) as log:
+        for step in range(1, 401):
+            log.progress(step, planned, step / 4, {"model/loss": 1.0}, 500.0, None)
+            log.validation(step, step / 4, {"loss": 1.0})
+    shown = [line for line in capsys.readouterr().out.splitlines() if line.startswith("step")]
+    assert 20 <= len(shown) <= 120 and len(lines(tmp_path)) == 800, "the file holds every step"
+    assert (tmp_path / "train.log").read_text().count("  step ") == 800
+    if planned:
+        assert len(shown) <= 62 and shown[-1].startswith("step 400  valid")
 
 
 @pytest.mark.parametrize("columns", [40, 140])
