@@ -43,7 +43,7 @@ def make_grid(images: Tensor, space: DataSpace, *, columns: int | None = None, p
     Args:
         images: (n, *space.shape), integers or floats in data space; n > 0.
         space: facts of the data.
-        columns: images a row; None: as square as possible.
+        columns: images a row; None: about as square as possible, in full rows where the count allows.
         padding: white pixels around every image.
 
     Returns:
@@ -53,7 +53,7 @@ def make_grid(images: Tensor, space: DataSpace, *, columns: int | None = None, p
     factor = max(1, round(CELL / max(tiles.shape[2:])))
     tiles = tiles.repeat_interleave(factor, 2).repeat_interleave(factor, 3)
     n, channels, height, width = tiles.shape
-    columns = min(columns or ceil(sqrt(n)), n)
+    columns = min(columns or full_rows(n), n)
     rows = ceil(n / columns)
     grid = torch.full(
         (channels, padding + rows * (height + padding), padding + columns * (width + padding)), 255, dtype=torch.uint8
@@ -62,6 +62,16 @@ def make_grid(images: Tensor, space: DataSpace, *, columns: int | None = None, p
         top, left = (padding + (i // columns) * (height + padding), padding + (i % columns) * (width + padding))
         grid[:, top : top + height, left : left + width] = tile
     return _channels_last(grid)
+
+
+def full_rows(n: int) -> int:
+    """Return columns of a grid of n: a divisor from the square root to twice as much, else the root rounded up.
+
+    >>> full_rows(64), full_rows(32), full_rows(40), full_rows(7)
+    (8, 8, 8, 3)
+    """
+    root = ceil(sqrt(n))
+    return next((c for c in range(root, 2 * root) if n % c == 0 and c <= 2 * sqrt(n)), root)
 
 
 def single(image: Tensor, space: DataSpace) -> Pixels:

@@ -22,7 +22,7 @@ def draw_examples(
         space: facts of the data.
         y: (n,) labels that colour points, or None.
         title: of a scatter; a grid has none.
-        columns: images a row; None: as square as possible.
+        columns: images a row; None: as `make_grid` chooses.
 
     Returns:
         (height, width) or (height, width, 3) uint8.

@@ -36,6 +36,12 @@ def test_images_stand_in_reading_order_enlarged_and_the_last_cells_are_white():
     assert (grid[58:, 58:] == 255).all()
 
 
+def test_rows_are_full_where_the_count_allows():
+    for n, columns in ((32, 8), (40, 8), (64, 8), (10, 5), (7, 3)):
+        grid = make_grid(torch.zeros(n, 1, 8, 8, dtype=torch.uint8), space((1, 8, 8), levels=17))
+        assert grid.shape[1] == 2 + columns * 58
+
+
 def test_colours_keep_their_channels_whatever_their_number():
     red = torch.zeros(1, 3, 4, 4, dtype=torch.uint8)
     red[:, 0] = 255
