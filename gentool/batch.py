@@ -6,11 +6,12 @@ from torch import Tensor
 
 
 class Batch(NamedTuple):
-    """Examples, their labels and their rows.
+    """Examples, their labels or captions, and their rows.
 
     Attributes:
         x: (batch, *space.shape), in data space.
-        y: (batch,) int64 class labels, or None where the data has none.
+        y: the condition, of the kind of `space.condition`: (batch,) int64 class labels, (batch, length) int64 tokens of
+            captions, or None where the data has neither.
         index: (batch,) int64, rows of the split the examples came from.
     """
 

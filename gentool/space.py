@@ -1,14 +1,24 @@
 """The public space of x: what the data is, and how models see it."""
 
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from math import prod
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from gentool.errors import nearest
+
+
+def caption_words(text: str) -> list[str]:
+    """Split a caption into words and marks, in lower case.
+
+    >>> caption_words("A red disc, left of it: nothing.")
+    ['a', 'red', 'disc', ',', 'left', 'of', 'it', ':', 'nothing', '.']
+    """
+    return re.findall(r"\w+|[^\w\s]", text.lower())
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -26,6 +36,8 @@ class DataSpace:
         frequencies: (classes,) share of each class in the training split; sums to 1.
         vocabulary: the symbols of text, empty otherwise.
         class_names: names of the classes, in the order of their numbers; empty where they have none.
+        words: of captions, the empty word of the padding first; empty where examples have no captions.
+        captions: (n, length) int64 tokens of some training captions, by their frequency, 0 behind a caption's end.
     """
 
     shape: tuple[int, ...]
@@ -37,6 +49,8 @@ class DataSpace:
     frequencies: Tensor
     vocabulary: tuple[str, ...]
     class_names: tuple[str, ...] = ()
+    words: tuple[str, ...] = ()
+    captions: Tensor = field(default_factory=lambda: torch.zeros(0, 0, dtype=torch.int64))
 
     @property
     def dims(self) -> int:
@@ -155,6 +169,40 @@ class DataSpace:
         hint = f" or a name: {nearest(label, self.class_names)}" if self.class_names else ""
         raise ValueError(f"there is no class {label!r}; expected a number in {numbers}{hint}")
 
+    @property
+    def condition(self) -> Literal["none", "labels", "tokens"]:
+        """What y of a batch is: None, labels (batch,), or tokens of captions (batch, length)."""
+        return "tokens" if self.words else "labels" if self.classes else "none"
+
+    def caption_tokens(self, text: str) -> Tensor:
+        """Number the words of a caption.
+
+        Args:
+            text: words that the data's captions have, in any case.
+
+        Returns:
+            (length,) int64, 0 behind its end; `length` is that of `captions`.
+
+        Raises:
+            ValueError: the data has no captions or no such word, which is named with the nearest one it has, or the
+                caption is longer than any of the data.
+        """
+        if not self.words:
+            raise ValueError("the data has no captions")
+        number = {word: i for i, word in enumerate(self.words) if word}
+        found = caption_words(text)
+        length = self.captions.shape[1]
+        for word in found:
+            if word not in number:
+                raise ValueError(f"the data's captions have no word {word!r}; {nearest(word, number)}")
+        if len(found) > length:
+            raise ValueError(f"the caption has {len(found)} words; the data's have at most {length}")
+        return torch.tensor([number[word] for word in found] + [0] * (length - len(found)), dtype=torch.int64)
+
+    def caption_texts(self, tokens: Tensor) -> list[str]:
+        """Spell tokens (n, length) as n captions: the inverse of `caption_tokens`, but for case and spaces."""
+        return [" ".join(self.words[token] for token in row if token) for row in tokens.tolist()]
+
     def check(self, x: Tensor) -> None:
         """Raise ValueError, naming the first offender, where x is not (batch, *shape) inside the space.
 
@@ -181,8 +229,10 @@ class DataSpace:
 
     def to(self, device: torch.device) -> "DataSpace":
         """Return the space with its tensors on `device`."""
-        loc, scale, frequencies = (t.to(device) for t in (self.loc, self.scale, self.frequencies))
-        return replace(self, loc=loc, scale=scale, frequencies=frequencies)
+        loc, scale, frequencies, captions = (
+            t.to(device) for t in (self.loc, self.scale, self.frequencies, self.captions)
+        )
+        return replace(self, loc=loc, scale=scale, frequencies=frequencies, captions=captions)
 
     def state(self) -> dict[str, Any]:
         """The space as plain types and tensors, for a checkpoint."""
@@ -191,5 +241,5 @@ class DataSpace:
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> "DataSpace":
         """Rebuild a space from `state()`."""
-        tuples = {key: tuple(state[key]) for key in ("shape", "vocabulary", "class_names") if key in state}
+        tuples = {key: tuple(state[key]) for key in ("shape", "vocabulary", "class_names", "words") if key in state}
         return cls(**{**state, **tuples})

@@ -386,3 +386,11 @@ def test_corruptions_have_their_level_and_stay_in_the_space():
     assert noisy.float().std() == pytest.approx(1.0, abs=0.15)
     assert torch.equal(corrupted(x, where, "none", 0.9), x)
     assert squared_error(x, torch.zeros_like(x), where).tolist() == [0.25] * 3
+
+
+def test_captions_are_not_taken_for_labels(run, place):
+    words = ["model=vae", "dataset=shapes", "dataset.size=8", "dataset.examples=60", "trainer.steps=2", "out=captions"]
+    assert run("train", *words, "trainer.batch_size=8", "trainer.sample_every=1000").code == 0
+    for command in ("interpolate", "latent"):
+        assert run(command, "ckpt=captions", f"out=captions_{command}").code == 0
+    assert "y" not in np.load(place / "captions_latent" / "latent.npz")

@@ -157,7 +157,8 @@ def _between_data(
     model = loaded.model
     assert isinstance(model, Encodes)
     y = batch.y if model.conditional else None
-    classes_of: list[int] | None = None if batch.y is None else batch.y.tolist()
+    has_labels = batch.y is not None and model.space.condition == "labels"  # else it may be captions
+    classes_of: list[int] | None = batch.y.tolist() if batch.y is not None and has_labels else None
 
     def fits(i: int, j: int) -> bool:
         if classes_of is None:
@@ -176,8 +177,8 @@ def _between_data(
     a, b = (model.encode(batch.x[i], None if y is None else y[i]) for i in (first, second))
     walk = _decoded(model, PATHS[path](a, b, t), labels)
     blend = lerp(batch.x[first].float(), batch.x[second].float(), t)
-    names = [f"{i}" for i in range(len(ends))] if batch.y is None else [
-        f"{int(batch.y[i])} to {int(batch.y[j])}" for i, j in ends
+    names = [f"{i}" for i in range(len(ends))] if classes_of is None else [
+        f"{classes_of[i]} to {classes_of[j]}" for i, j in ends.tolist()
     ]  # fmt: skip
     blends = "the blend of their pixels" if model.space.is_image else "blends dashed"
     title = f"{path} between codes of held-out examples, {blends}"

@@ -73,7 +73,7 @@ def latent(
     with torch.no_grad(), fork(seed):
         for block in examples.blocks(CHUNK, with_labels=True):
             codes.append(model.encode(block.x, block.y if model.conditional else None).cpu())
-            labels += [] if block.y is None else [block.y.cpu()]
+            labels += [block.y.cpu()] if block.y is not None and space.condition == "labels" else []
             shown += [block.x.cpu()] if space.is_points else []
         z = torch.cat(codes)
         plane = principal_plane(z) if z[0].numel() > 2 else None

@@ -2,14 +2,15 @@
 
 import zipfile
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 import torch
 from pydantic import Field, NonNegativeInt
 
 from gentool.data.binarise import Binarize
-from gentool.data.dataset import Dataset, Share, Table, image_dataset, point_dataset
+from gentool.data.captions import Caption, array_captions, captioned, tokenise
+from gentool.data.dataset import Dataset, Rows, Share, Table, image_dataset, point_dataset
 from gentool.data.facts import check_labels
 from gentool.data.headers import channel_axis, file_format
 from gentool.data.tables import Label, NumberTable, read_csv, read_parquet
@@ -20,17 +21,20 @@ def array(
     *,
     path: str | None = None,
     label: Label | None = None,
+    caption: Caption = "auto",
     validation: Share = 0.1,
     test: Share = 0.1,
     seed: NonNegativeInt = 0,
 ) -> Dataset:
     """Read points, or a table, from a `.npz`, `.npy`, `.csv` or `.parquet` file.
 
-    A `.npz` holds `x` (n, d) and optionally `y` (n,), integers or words; a `.csv` or `.parquet` columns of numbers.
+    A `.npz` holds `x` (n, d) and optionally `y` (n,), integers or words, and `caption` (n,), strings; a `.csv` or
+    `.parquet` columns of numbers.
 
     Args:
         path: the file.
         label: the column of a `.csv` or `.parquet` that holds labels, integers or words, by its name or number.
+        caption: auto (the condition is the `caption` array of a `.npz`, where it has one); None: captions are left out.
         validation: share of the examples held out to choose the best checkpoint; 0 = none.
         test: share of the examples held out for the test; 0 = none.
         seed: of the split.
@@ -41,7 +45,7 @@ def array(
     Raises:
         UsageError: the file is absent, unreadable, empty or of another shape, or a value is not finite.
     """
-    table = _read(path, label)
+    table, captions = _read(path, label)
     x = table.x[:, None] if table.x.ndim == 1 else table.x
     if x.ndim != 2 or x.dtype.kind not in "fiub":
         raise UsageError(f"{path}: x has shape {x.shape} and type {x.dtype}; expected (n, d) numbers")
@@ -51,23 +55,31 @@ def array(
     if len(bad):
         row, column = (int(i) for i in bad[0])
         raise UsageError(f"{path}: x[{row}, {column}] = {x[row, column]} is not a finite float32")
-    labels, classes, names = _labels(table.y, len(x), path, table.class_names)
-    rows = Table(torch.from_numpy(points), labels)
-    return point_dataset(
-        rows, classes, class_names=names, has_ties=True, validation=validation, test_share=test, seed=seed
+    told = _condition(table.y, captions if caption else None, len(x), path, table.class_names)
+    data = point_dataset(
+        Table(torch.from_numpy(points), told.y),
+        told.classes,
+        class_names=told.class_names,
+        has_ties=True,
+        validation=validation,
+        test_share=test,
+        seed=seed,
     )
+    return told.completed(data)
 
 
-def _read(path: str | None, label: Label | None) -> NumberTable:
+def _read(path: str | None, label: Label | None) -> tuple[NumberTable, Any]:
+    """Return the table of a file, and its captions or None."""
     file = _existing(path, "array")
     kind = file_format(file)
     if kind == "csv":
-        return read_csv(file, label)
+        return read_csv(file, label), None
     if kind == "parquet":
-        return read_parquet(file, label)
+        return read_parquet(file, label), None
     if label is not None:
         raise UsageError(f"dataset.label={label}: only a .csv or .parquet has columns; {path} is another file")
-    return NumberTable(*read_arrays(path, "array"), ())
+    x, y, captions = read_arrays(path, "array")
+    return NumberTable(x, y, ()), captions
 
 
 def image_array(
@@ -75,6 +87,7 @@ def image_array(
     path: str | None = None,
     levels: Annotated[int, Field(ge=2, le=256)] | None = None,
     channels: Literal["first", "last"] | None = None,
+    caption: Caption = "auto",
     binarize: Binarize = "none",
     validation: Share = 0.1,
     test: Share = 0.1,
@@ -86,6 +99,7 @@ def image_array(
         path: the file.
         levels: grey levels, 2 to 256: x in 0..levels-1; None: 2 where x holds only 0 and 1, else 256.
         channels: which axis holds C, first or last; None: the one of length 1 to 4.
+        caption: auto (the condition is the `caption` array of a `.npz`, where it has one); None: captions are left out.
         binarize: none, static (drawn once), dynamic (drawn afresh each visit), threshold (above half).
         validation: share of the examples held out to choose the best checkpoint; 0 = none.
         test: share of the examples held out for the test; 0 = none.
@@ -97,7 +111,7 @@ def image_array(
     Raises:
         UsageError: the file is absent, unreadable, empty or of another shape or type, or a value is out of range.
     """
-    x, y = read_arrays(path, "image_array")
+    x, y, captions = read_arrays(path, "image_array")
     if x.dtype not in (np.uint8, np.bool_):
         raise UsageError(f"{path}: x has type {x.dtype}; expected uint8 (dataset=array reads real numbers)")
     images = np.ascontiguousarray(_channels_first(x, channels, path).astype(np.uint8, copy=False))
@@ -109,29 +123,30 @@ def image_array(
         raise UsageError(
             f"{path}: image {row} holds {images[row].max()}; expected 0..{levels - 1} (dataset.levels={levels})"
         )
-    labels, classes, class_names = _labels(y, len(images), path)
-    return image_dataset(
-        Table(torch.from_numpy(images), labels),
+    told = _condition(y, captions if caption else None, len(images), path)
+    data = image_dataset(
+        Table(torch.from_numpy(images), told.y),
         None,
         levels=levels,
-        classes=classes,
-        class_names=class_names,
+        classes=told.classes,
+        class_names=told.class_names,
         binarize=binarize,
         validation=validation,
         test_share=test,
         seed=seed,
     )
+    return told.completed(data)
 
 
-def read_arrays(path: str | None, dataset: str) -> tuple[Any, Any]:
-    """Read `x`, and `y` where there is one, of a numpy file.
+def read_arrays(path: str | None, dataset: str) -> tuple[Any, Any, Any]:
+    """Read `x`, and `y` and `caption` where there are such, of a numpy file.
 
     Args:
         path: a `.npz` or `.npy` file.
         dataset: name of the dataset, for the message.
 
     Returns:
-        x with at least one row, and y or None.
+        x with at least one row, y or None, and caption or None.
 
     Raises:
         UsageError: there is no such file, or it holds no such arrays.
@@ -144,20 +159,20 @@ def read_arrays(path: str | None, dataset: str) -> tuple[Any, Any]:
     try:
         content = np.load(file, allow_pickle=False)
         if isinstance(content, np.ndarray):
-            x, y = content, None
+            x, y, captions = content, None, None
         else:
             with content:
                 names = content.files
                 if "x" not in names:
                     raise UsageError(f"{path}: holds {', '.join(names) or 'nothing'}; expected an array named x")
-                x, y = content["x"], content["y"] if "y" in names else None
+                x, y, captions = content["x"], *(content[k] if k in names else None for k in ("y", "caption"))
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, KeyError, zipfile.error, MemoryError) as error:
         # numpy's own words on an array of objects are about pickles, and to load one would run what it holds
         reason = "it holds Python objects, where numbers are expected" if "pickle" in str(error) else error
         raise UsageError(f"{path}: not a readable .npz or .npy file ({reason})") from error
     if x.ndim == 0 or not x.size:
         raise UsageError(f"{path}: x has shape {x.shape}; expected at least one example")
-    return x, y
+    return x, y, captions
 
 
 def _existing(path: str | None, dataset: str) -> Path:
@@ -168,6 +183,30 @@ def _existing(path: str | None, dataset: str) -> Path:
         what = "is a folder; expected a file" if file.is_dir() else "there is no such file"
         raise UsageError(f"dataset.path={path}: {what}")
     return file
+
+
+class _Condition(NamedTuple):
+    """What the examples of a file are told by: labels, tokens of captions, or nothing."""
+
+    y: torch.Tensor | None
+    classes: int
+    class_names: tuple[str, ...]
+    words: tuple[str, ...]
+
+    def completed(self, data: Dataset) -> Dataset:
+        """Return the dataset built of x and y, its space with the words where y is captions."""
+        if not self.words:
+            return data
+        assert isinstance(data.train, Rows) and data.train.y is not None
+        return captioned(data, self.words, data.train.y)
+
+
+def _condition(y: Any, captions: Any, examples: int, path: str | None, class_names: tuple[str, ...] = ()) -> _Condition:
+    """Return captions where there are any, else labels."""
+    if captions is None:
+        return _Condition(*_labels(y, examples, path, class_names), ())
+    tokens, words = tokenise(array_captions(captions, examples, path))
+    return _Condition(tokens, 0, (), words)
 
 
 def _labels(

@@ -14,6 +14,7 @@ from torch import Tensor
 from gentool.batch import Batch
 from gentool.data import binarise
 from gentool.data.binarise import Binarize
+from gentool.data.captions import Caption, captioned, folder_captions, tokenise
 from gentool.data.dataset import Dataset, Share, Source, partition
 from gentool.data.facts import image_space
 from gentool.data.headers import Header, Mode
@@ -35,6 +36,7 @@ def image_folder(
     size: PositiveInt | Size | None = None,
     resize: Resize = "crop",
     mode: Mode | None = None,
+    caption: Caption = "auto",
     binarize: Binarize = "none",
     validation: Share = 0.1,
     test: Share = 0.1,
@@ -49,6 +51,8 @@ def image_folder(
         size: of an image here: a side or [height, width], 1 or more; None: all files have one size, and keep it.
         resize: crop (scale to cover size, then cut its centre), stretch (scale to size), none (cut the centre).
         mode: grey or rgb; None: all files have one mode, and keep it.
+        caption: auto (the condition is the caption in captions.csv (file,caption) or in a .txt beside each image, where
+            there are such); None: captions are left out.
         binarize: none, static (drawn once), dynamic (drawn afresh each visit), threshold (above half).
         validation: share of the images held out to choose the best checkpoint, where DIR has no valid folder; 0 = none.
         test: share of the images held out for the test, where DIR has no test folder; 0 = none.
@@ -75,7 +79,8 @@ def image_folder(
         shape = (3 if header.mode == "rgb" else 1, header.height, header.width)
         pixels = Pixels.created(folder, len(listing.names), shape, workers)
     pixels.read = _Reader(listing, pixels.shape, resize)
-    return _dataset(listing, pixels, binarize, validation, test, seed)
+    captions = folder_captions(listing) if caption else None
+    return _dataset(listing, captions, pixels, binarize, validation, test, seed)
 
 
 class FolderSplit:
@@ -84,7 +89,7 @@ class FolderSplit:
     Args:
         pixels: of all the folder's images.
         rows: (examples,) int64, which of them.
-        y: (examples,) int64 labels, or None.
+        y: (examples,) int64 labels, (examples, length) int64 tokens of captions, or None.
         how: how levels become 0 and 1; dynamic: afresh at each visit, else fixed by (seed, row).
         seed: of fixed binarisation.
         device: where batches go.
@@ -153,16 +158,25 @@ class _Reader:
 
 
 def _dataset(
-    listing: Listing, pixels: Pixels, binarize: Binarize, validation: float, test: float, seed: int
+    listing: Listing,
+    captions: list[str] | None,
+    pixels: Pixels,
+    binarize: Binarize,
+    validation: float,
+    test: float,
+    seed: int,
 ) -> Dataset:
     parts = _split(listing, validation, test, seed)
     labels = None if listing.labels is None else torch.from_numpy(listing.labels)
+    classes, words = listing.classes, tuple[str, ...]()
+    if captions is not None:
+        labels, words = tokenise(captions)
+        classes = ()
     splits: list[Source] = []
     for i, rows in enumerate(parts):
         how: Binarize = "static" if binarize == "dynamic" and i else binarize
         y = None if labels is None else labels[rows]
         splits.append(FolderSplit(pixels, rows, y, how, seed, torch.device("cpu")))
-    classes = len(listing.classes)
     y = None if labels is None else labels[parts[0]]
     levels = 256 if binarize == "none" else 2
     noise = torch.Generator().manual_seed(seed)
@@ -176,11 +190,12 @@ def _dataset(
         y,
         stored_levels=levels,
         levels=levels,
-        classes=classes,
+        classes=len(classes),
         examples=len(parts[0]),
-        class_names=listing.classes,
+        class_names=classes,
     )
-    return Dataset(space, splits[0], splits[1], splits[2], density=None)
+    data = Dataset(space, splits[0], splits[1], splits[2], density=None)
+    return data if not words or y is None else captioned(data, words, y)
 
 
 def _split(listing: Listing, validation: float, test: float, seed: int) -> list[Tensor]:

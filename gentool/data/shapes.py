@@ -7,6 +7,7 @@ import torch
 from pydantic import Field, NonNegativeInt, PositiveInt
 from torch import Tensor
 
+from gentool.data.captions import Caption, captioned, tokenise
 from gentool.data.dataset import Dataset, Factors, Share, Table, image_dataset, partition
 from gentool.data.drawing import COLOURS, REACH, SHAPES, Objects, draw
 
@@ -20,37 +21,41 @@ _OF_TWO = 0.6  # sizes of two objects, in units of those of one: each has half a
 
 def shapes(
     *,
-    size: Annotated[int, Field(ge=8, le=1024)],
-    objects: Literal[1, 2],
-    examples: PositiveInt,
-    validation: Share,
-    test: Share,
-    seed: NonNegativeInt,
+    size: Annotated[int, Field(ge=8, le=1024)] = 32,
+    objects: Literal[1, 2] = 1,
+    examples: PositiveInt = 20000,
+    caption: Caption = "auto",
+    validation: Share = 0.1,
+    test: Share = 0.1,
+    seed: NonNegativeInt = 0,
 ) -> Dataset:
     """Draw red, green, blue and yellow discs, squares and triangles on dull backgrounds.
 
     Args:
-        size: side of the images, in pixels.
-        objects: on each canvas; two stand left of, right of, above or below each other.
+        size: side of the images in pixels, 8 to 1024.
+        objects: on each canvas, 1 or 2; two stand left of, right of, above or below each other.
         examples: images drawn, over all splits.
-        validation: share of them held out for validation.
-        test: share of them held out for the test.
+        caption: auto (the condition is a caption such as "a small red disc"); None: the label.
+        validation: share of the examples held out to choose the best checkpoint; 0 = none.
+        test: share of the examples held out for the test; 0 = none.
         seed: of the draw and the split.
 
     Returns:
-        The dataset. Labels are the colour and the shape of the first object, 12 classes; `factors` holds colour, shape,
-        x, y and size of each object.
+        The dataset. Labels, where captions are left out, are the colour and the shape of the first object, 12 classes;
+        `factors` holds colour, shape, x, y and size of each object.
     """
     generator = torch.Generator().manual_seed(seed)
-    drawn, _ = scene(examples, objects, generator)
+    drawn, relation = scene(examples, objects, generator)
     images = draw(drawn, _backgrounds(examples, generator), size)
-    labels = drawn[0].shape * len(COLOURS) + drawn[0].colour
+    y, words = drawn[0].shape * len(COLOURS) + drawn[0].colour, tuple[str, ...]()
+    if caption:
+        y, words = tokenise(captions(drawn, relation))
     data = image_dataset(
-        Table(images, labels),
+        Table(images, y),
         None,
         levels=256,
-        classes=len(CLASSES),
-        class_names=CLASSES,
+        classes=0 if words else len(CLASSES),
+        class_names=() if words else CLASSES,
         binarize="none",
         validation=validation,
         test_share=test,
@@ -59,6 +64,7 @@ def shapes(
     values = torch.stack([value.float() for each in drawn for value in each[:5]], 1)
     names = tuple(f"{name}{i or ''}" for i in range(objects) for name in Objects._fields[:5])
     parts = partition(examples, [validation, test], seed)
+    data = captioned(data, words, y[parts[0]]) if words else data
     return replace(data, factors=Factors(names, *(values[rows] for rows in parts)))
 
 

@@ -9,7 +9,7 @@ from gentool.data import shapes as module
 from gentool.data.drawing import COLOURS, SHAPES, Objects, draw
 from gentool.data.shapes import CLASSES, RELATIONS, captions, scene, shapes
 
-KEYS = {"size": 32, "objects": 1, "examples": 200, "validation": 0.1, "test": 0.1, "seed": 0}
+KEYS = {"caption": None, "size": 32, "objects": 1, "examples": 200, "validation": 0.1, "test": 0.1, "seed": 0}
 GREY = torch.full((1, 3, 3), 100.0)
 
 
