@@ -12,6 +12,7 @@ from gentool.data.binarise import Binarize
 from gentool.data.captions import Caption, array_captions, captioned, tokenise
 from gentool.data.dataset import Dataset, Rows, Share, Table, image_dataset, point_dataset
 from gentool.data.facts import check_labels
+from gentool.data.flips import Flip, flipped
 from gentool.data.headers import channel_axis, file_format
 from gentool.data.tables import Label, NumberTable, read_csv, read_parquet
 from gentool.errors import UsageError
@@ -88,6 +89,7 @@ def image_array(
     levels: Annotated[int, Field(ge=2, le=256)] | None = None,
     channels: Literal["first", "last"] | None = None,
     caption: Caption = "auto",
+    flip: Flip = "none",
     binarize: Binarize = "none",
     validation: Share = 0.1,
     test: Share = 0.1,
@@ -100,6 +102,7 @@ def image_array(
         levels: grey levels, 2 to 256: x in 0..levels-1; None: 2 where x holds only 0 and 1, else 256.
         channels: which axis holds C, first or last; None: the one of length 1 to 4.
         caption: auto (the condition is the `caption` array of a `.npz`, where it has one); None: captions are left out.
+        flip: none, or horizontal (half of the training images mirrored left to right, afresh at each visit).
         binarize: none, static (drawn once), dynamic (drawn afresh each visit), threshold (above half).
         validation: share of the examples held out to choose the best checkpoint; 0 = none.
         test: share of the examples held out for the test; 0 = none.
@@ -135,7 +138,7 @@ def image_array(
         test_share=test,
         seed=seed,
     )
-    return told.completed(data)
+    return flipped(told.completed(data), flip)
 
 
 def read_arrays(path: str | None, dataset: str) -> tuple[Any, Any, Any]:

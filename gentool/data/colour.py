@@ -19,6 +19,7 @@ from gentool.data.binarise import Binarize
 from gentool.data.dataset import Dataset, Share, Table, image_dataset
 from gentool.data.download import Remote, downloaded, offline_advice, place
 from gentool.data.facts import check_labels
+from gentool.data.flips import Flip, flipped
 from gentool.data.places import cache_folder, data_root
 from gentool.data.progress import progress
 from gentool.errors import UsageError
@@ -39,7 +40,12 @@ _CIFAR10_FILES = (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch")
 
 
 def cifar10(
-    *, root: str | None = None, binarize: Binarize = "none", validation: Share = 0.1, seed: NonNegativeInt = 0
+    *,
+    root: str | None = None,
+    flip: Flip = "none",
+    binarize: Binarize = "none",
+    validation: Share = 0.1,
+    seed: NonNegativeInt = 0,
 ) -> Dataset:
     """Read CIFAR-10: 50,000 + 10,000 photographs, 32 x 32, colour.
 
@@ -48,6 +54,7 @@ def cifar10(
 
     Args:
         root: folder that holds cifar-10-batches-py, or cifar10-jpg; None: this user's cache.
+        flip: none, or horizontal (half of the training images mirrored left to right, afresh at each visit).
         binarize: none, static (drawn once), dynamic (drawn afresh each visit), threshold (above half).
         validation: share of the training images held out to choose the best checkpoint; 0 = none, train on all.
         seed: of the split and of fixed binarisation.
@@ -65,7 +72,7 @@ def cifar10(
         _fetch_cifar10(base)
         batches = [_read_pickle(path) for path in pickles]
         train, test = _joined(batches[:-1]), batches[-1]
-    return image_dataset(
+    data = image_dataset(
         train,
         test,
         levels=256,
@@ -76,6 +83,7 @@ def cifar10(
         test_share=0.0,
         seed=seed,
     )
+    return flipped(data, flip)
 
 
 def svhn(

@@ -17,6 +17,7 @@ from gentool.data.binarise import Binarize
 from gentool.data.captions import Caption, captioned, folder_captions, tokenise
 from gentool.data.dataset import Dataset, Share, Source, partition
 from gentool.data.facts import image_space
+from gentool.data.flips import Flip, flipped
 from gentool.data.headers import Header, Mode
 from gentool.data.listing import Listing, scan, survey
 from gentool.data.pixels import Pixels
@@ -37,6 +38,7 @@ def image_folder(
     resize: Resize = "crop",
     mode: Mode | None = None,
     caption: Caption = "auto",
+    flip: Flip = "none",
     binarize: Binarize = "none",
     validation: Share = 0.1,
     test: Share = 0.1,
@@ -53,6 +55,7 @@ def image_folder(
         mode: grey or rgb; None: all files have one mode, and keep it.
         caption: auto (the condition is the caption in captions.csv (file,caption) or in a .txt beside each image, where
             there are such); None: captions are left out.
+        flip: none, or horizontal (half of the training images mirrored left to right, afresh at each visit).
         binarize: none, static (drawn once), dynamic (drawn afresh each visit), threshold (above half).
         validation: share of the images held out to choose the best checkpoint, where DIR has no valid folder; 0 = none.
         test: share of the images held out for the test, where DIR has no test folder; 0 = none.
@@ -80,7 +83,7 @@ def image_folder(
         pixels = Pixels.created(folder, len(listing.names), shape, workers)
     pixels.read = _Reader(listing, pixels.shape, resize)
     captions = folder_captions(listing) if caption else None
-    return _dataset(listing, captions, pixels, binarize, validation, test, seed)
+    return flipped(_dataset(listing, captions, pixels, binarize, validation, test, seed), flip)
 
 
 class FolderSplit:

@@ -21,6 +21,7 @@ from gentool.data.binarise import Binarize
 from gentool.data.dataset import Dataset, Share, Table, image_dataset
 from gentool.data.download import Remote, downloaded, offline_advice, place
 from gentool.data.facts import check_labels
+from gentool.data.flips import Flip, flipped
 from gentool.data.places import data_root
 from gentool.errors import UsageError
 
@@ -149,12 +150,18 @@ def mnist(
 
 
 def fashion_mnist(
-    *, root: str | None = None, binarize: Binarize = "none", validation: Share = 0.1, seed: NonNegativeInt = 0
+    *,
+    root: str | None = None,
+    flip: Flip = "none",
+    binarize: Binarize = "none",
+    validation: Share = 0.1,
+    seed: NonNegativeInt = 0,
 ) -> Dataset:
     """Read Fashion-MNIST: 60,000 + 10,000 pieces of clothing, 28 x 28, grey.
 
     Args:
         root: folder that holds FashionMNIST/raw; None: this user's cache.
+        flip: none, or horizontal (half of the training images mirrored left to right, afresh at each visit).
         binarize: none, static (drawn once), dynamic (drawn afresh each visit), threshold (above half).
         validation: share of the training images held out to choose the best checkpoint; 0 = none, train on all.
         seed: of the split and of fixed binarisation.
@@ -162,7 +169,7 @@ def fashion_mnist(
     Returns:
         The dataset.
     """
-    return _read(FASHION_MNIST, root, binarize, validation, seed)
+    return flipped(_read(FASHION_MNIST, root, binarize, validation, seed), flip)
 
 
 def kmnist(
