@@ -118,6 +118,7 @@ def image_array(
     if x.dtype not in (np.uint8, np.bool_):
         raise UsageError(f"{path}: x has type {x.dtype}; expected uint8 (dataset=array reads real numbers)")
     images = np.ascontiguousarray(_channels_first(x, channels, path).astype(np.uint8, copy=False))
+    del x  # as large as the images, which may be a copy
     highest = int(images.max())
     if levels is None:
         levels = 256 if highest > 1 else 2

@@ -7,6 +7,8 @@ from gentool.data.moments import location_and_scale
 from gentool.errors import UsageError
 from gentool.space import DataSpace
 
+_CHUNK = 1 << 20  # numbers held in int64 at a time: torch widens all that it adds up
+
 
 def image_space(
     x: Tensor,
@@ -32,7 +34,10 @@ def image_space(
     Returns:
         The facts of the data; location and scale are measured on `x`.
     """
-    loc = x.sum(0, dtype=torch.int64).double() * ((levels - 1) / (stored_levels - 1) / len(x))
+    total = torch.zeros(x.shape[1:], dtype=torch.int64)
+    for part in torch.split(x, max(1, _CHUNK // x[0].numel())):
+        total += part.sum(0, dtype=torch.int64)
+    loc = total.double() * ((levels - 1) / (stored_levels - 1) / len(x))
     return DataSpace(
         shape=tuple(x.shape[1:]),
         levels=levels,

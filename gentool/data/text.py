@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from pydantic import Field
 from torch import Tensor
@@ -22,6 +23,7 @@ SHAKESPEARE = Remote(
     ("https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare",),
 )
 _FOLDER = "tinyshakespeare"
+_CHUNK = 1 << 20  # symbols that are widened at a time
 _UNICODE = 0x110000  # code points there are
 _BYTES = tuple(bytes(range(256)).decode("ascii", "surrogateescape"))  # how Python spells bytes that are no text
 
@@ -124,24 +126,34 @@ def tokenise(content: str, symbol: Symbol, file: Path) -> tuple[Tensor, tuple[st
         raise UsageError(f"{file}: is empty; expected text")
     if symbol == "byte":
         return torch.from_numpy(np.frombuffer(bytearray(content.encode()), np.uint8)), _BYTES
-    codes = np.frombuffer(content.encode("utf-32-le"), np.uint32)
+    starts = range(0, len(content), _CHUNK)
     used = np.zeros(_UNICODE, bool)
-    used[codes] = True
+    for start in starts:
+        used[_codes(content[start : start + _CHUNK])] = True
     if used.sum() < 2:
         raise UsageError(f"{file}: holds nothing but {content[0]!r}; expected text of several symbols")
     number = np.cumsum(used) - 1
     kind = np.uint8 if used.sum() <= 256 else np.int64
-    return torch.from_numpy(number.astype(kind)[codes]), tuple(map(chr, np.flatnonzero(used).tolist()))
+    number, tokens = number.astype(kind), np.empty(len(content), kind)
+    for start in starts:
+        tokens[start : start + _CHUNK] = number[_codes(content[start : start + _CHUNK])]
+    return torch.from_numpy(tokens), tuple(map(chr, np.flatnonzero(used).tolist()))
+
+
+def _codes(content: str) -> npt.NDArray[np.uint32]:
+    """Return the code points of a text."""
+    return np.frombuffer(content.encode("utf-32-le"), np.uint32)
 
 
 def _space(train: Windows, vocabulary: tuple[str, ...]) -> DataSpace:
     shape = (train.context,)
+    total = sum(int(part.sum(dtype=torch.int64)) for part in torch.split(train.tokens, _CHUNK))
     return DataSpace(
         shape=shape,
         levels=len(vocabulary),
         classes=0,
         examples=len(train),
-        loc=torch.full(shape, float(train.tokens.double().mean())),
+        loc=torch.full(shape, total / len(train.tokens)),
         scale=torch.full(shape, len(vocabulary) - 1.0),
         frequencies=frequencies(None, 0),
         vocabulary=vocabulary,
