@@ -14,7 +14,7 @@ from gentool.errors import UsageError, nearest
 from gentool.options import completed
 
 FREE = re.compile(
-    r"trainer\.(epochs|steps|minutes|log_every|validate_every|sample_every|save_every|keep|monitor)"
+    r"trainer\.(epochs|examples|steps|minutes|log_every|validate_every|sample_every|save_every|keep|monitor)"
     r"|device(\..+)?|dataset\.(root|path)|dry_run|resume"
 )
 """Keys that may change: they do not touch what is learned."""

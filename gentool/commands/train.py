@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +39,8 @@ from gentool.training.validation import check_monitor
 SHOWN, POINTS = 64, 1000
 """Samples in a grid, and points in a scatter, drawn while training."""
 
-EVALUATION_BATCH = 512
-"""Examples a batch of a pass; nothing measured depends on it."""
+EVALUATION_BATCH, EVALUATION_VALUES = 512, 512 * 3072
+"""Examples a batch of a pass, and values: of large images it has fewer. Nothing measured depends on it."""
 
 
 def train(
@@ -103,7 +104,7 @@ def train(
             loop.resume()
         elif processes.rank() > 0:  # equal weights, but noise of its own
             rng.seed_all(seed, processes.rank())
-        summary = _run(loop, device)
+        summary = _run(loop, device, _header(loop, device) | _remarks(loop, data))
     if processes.rank() == 0:
         print(loop.folder)
     return _objective(summary, sweep.get("metric"))
@@ -163,12 +164,13 @@ def _loop(
     config: dict[str, Any],
 ) -> Loop:
     plan = trainer.plan(len(data.train))
+    size = evaluation_batch(data.space.shape)
     return Loop(
         model,
         trainer,
         data=lambda position: Batches(data.train, plan.batch_size, seed, position, processes.rank(), processes.count()),
-        train=partial(ordered, data.train, EVALUATION_BATCH, seed),
-        valid=partial(ordered, data.valid, EVALUATION_BATCH, seed) if len(data.valid) else None,
+        train=partial(ordered, data.train, size, seed),
+        valid=partial(ordered, data.valid, size, seed, trainer.validation_examples) if len(data.valid) else None,
         density=data.density,
         optimizer=optimizer,
         schedule=schedule,
@@ -177,6 +179,11 @@ def _loop(
         config=config,
         seed=seed,
     )
+
+
+def evaluation_batch(shape: tuple[int, ...]) -> int:
+    """Return how many examples of a shape a pass takes at once."""
+    return max(1, min(EVALUATION_BATCH, EVALUATION_VALUES // prod(shape)))
 
 
 def draw(model: GenerativeModel, data: Dataset) -> dict[str, Pixels]:
@@ -208,11 +215,11 @@ def labels_for_grid(space: DataSpace, n: int) -> Tensor:
     return torch.arange(n, device=space.frequencies.device) * space.classes // n
 
 
-def _run(loop: Loop, device: Device) -> dict[str, Any]:
+def _run(loop: Loop, device: Device, header: Mapping[str, str]) -> dict[str, Any]:
     log: RunLog | Silence = Silence()
     if processes.rank() == 0:
         steps = None if loop.plan.minutes else loop.plan.steps
-        log = RunLog(loop.folder, step=loop.step, steps=steps, header=_header(loop, device))
+        log = RunLog(loop.folder, step=loop.step, steps=steps, header=header)
     command = f"gentool train resume={loop.folder}"
     try:
         with Interrupts() as interrupts:
@@ -241,6 +248,22 @@ def _header(loop: Loop, device: Device) -> dict[str, str]:
         "device": device.describe(),
         "run folder": str(loop.folder),
     }
+
+
+def _remarks(loop: Loop, data: Dataset) -> dict[str, str]:
+    """Return what a run does that its user may not expect, by what it is about."""
+    found, plan = {}, loop.plan
+    if plan.is_short and loop.optimizers.learning_rates:
+        found["length"] = (
+            f"{plan.steps} steps only: {loop.trainer.epochs:g} epochs of {len(data.train):,} examples; "
+            "trainer.steps=… or trainer.examples=… set another"
+        )
+    n, most = len(data.valid), loop.trainer.validation_examples
+    if most is not None and most < n:
+        found["validation"] = (
+            f"by {most:,} of {n:,} examples, always the same; trainer.validation_examples=null: by all"
+        )
+    return found
 
 
 def _summary(loop: Loop, device: Device) -> dict[str, Any]:

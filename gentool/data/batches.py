@@ -114,7 +114,7 @@ class Batches(Iterator[Batch]):
         return self._permutations[epoch]
 
 
-def ordered(source: Source, batch_size: int, seed: int) -> Iterator[Batch]:
+def ordered(source: Source, batch_size: int, seed: int, most: int | None = None) -> Iterator[Batch]:
     """Yield one pass over a split in row order, every example once; the last batch may be smaller.
 
     One generator serves the whole pass, row after row, so an example's noise does not depend on the batch size.
@@ -123,13 +123,18 @@ def ordered(source: Source, batch_size: int, seed: int) -> Iterator[Batch]:
         source: the split.
         batch_size: examples a batch.
         seed: of the noise.
+        most: how many examples at most, drawn once and for all where the split has more; None: all.
 
     Yields:
         Batches of rows 0, 1, 2, …
     """
     source = source.settled() if isinstance(source, _Settles) else source
     noise = torch.Generator().manual_seed(_derive(seed, "ordered"))
-    rows = torch.split(torch.arange(len(source)), batch_size)
+    taken = torch.arange(len(source))
+    if most is not None and most < len(source):
+        draw = torch.Generator().manual_seed(_derive(seed, "taken"))
+        taken = torch.randperm(len(source), generator=draw)[:most].sort().values
+    rows = torch.split(taken, batch_size)
     for i, index in enumerate(rows):
         if isinstance(source, _Prepares):
             for ahead in rows[i + _AHEAD - 1 : i + _AHEAD] if i else rows[:_AHEAD]:
