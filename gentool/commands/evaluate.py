@@ -74,7 +74,7 @@ def evaluate(
     n: PositiveInt | None,
     costly_examples: PositiveInt,
     num_samples: Several,
-    features: Literal["digits", "pixels", "inception"] | None,
+    features: FeatureName,
     k: PositiveInt,
     draws: Draws,
     definitions: Mapping[str, Metric],
@@ -99,7 +99,7 @@ def evaluate(
             example: along an ODE through images, by importance sampling through convolutions, or with a posterior that
             is fitted to the example.
         num_samples: samples of the model that are held against the examples.
-        features: what distances are in; None: what fits the data.
+        features: what distances are in; auto: what fits the data.
         k: neighbours of precision, recall, density and coverage.
         draws: of each log p(x), whatever the kind of the likelihood, or by it.
         definitions: the metrics there are, by name.
@@ -198,9 +198,9 @@ def _evaluation(subject: Subject, examples: Examples, scored: Examples, seed: in
 def _refuse_features(metrics: Mapping[str, Metric], evaluation: Evaluation) -> None:
     """Refuse features that were asked for by name and cannot be had, before anything is measured or written."""
     for metric in metrics.values():
-        name: FeatureName | None = getattr(metric, "features", None)
-        if name is not None:
-            features_for(evaluation, name)
+        name: FeatureName = getattr(metric, "features", "auto")
+        if name != "auto":
+            features_for(evaluation, name, getattr(metric, "most_dims", None))
 
 
 def measure(metrics: Mapping[str, Metric], evaluation: Evaluation, stamp: Mapping[str, Any]) -> dict[str, Any]:

@@ -103,11 +103,11 @@ class LabelAccuracy:
     def __call__(self, evaluation: Evaluation) -> Result:
         """Measure; see `Metric`."""
         _, asked = evaluation.labelled_samples(self.num_samples)
-        drawn, held_out, name = embedded(evaluation, None, self.num_samples)
+        drawn, held_out, name = embedded(evaluation, "auto", self.num_samples)
         train, classes = examples(evaluation, self.num_examples, train=True)
         _, truth = examples(evaluation)
         assert classes is not None and truth is not None  # a model of p(x | y) has data with labels
-        known = features_for(evaluation, None).of(train, evaluation.say)
+        known = features_for(evaluation, "auto").of(train, evaluation.say)
         value, error = mean_and_error((vote(known, classes, drawn, self.k) == asked).double())
         own, _ = mean_and_error((vote(known, classes, held_out, self.k) == truth).double())
         judge = f"{self.k} nearest of {len(known):,} training examples in {name}"

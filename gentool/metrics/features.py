@@ -9,13 +9,17 @@ from torch import Tensor, nn
 
 from gentool.batch import Batch
 from gentool.errors import Unavailable
-from gentool.metrics import classifier
+from gentool.metrics import classifier, scattering
 from gentool.metrics.evaluation import Evaluation
 from gentool.metrics.pace import paced
 from gentool.space import DataSpace
 
-FeatureName = Literal["digits", "pixels", "inception"]
-"""digits: of the bundled classifier; pixels: x / (levels - 1), of real data x itself; inception: Inception-v3's."""
+FeatureName = Literal["auto", "digits", "images", "pixels", "inception"]
+"""auto: those that fit the data; digits: of the bundled classifier; images: of any images, by a formula; pixels:
+x / (levels - 1), of real data x itself; inception: Inception-v3's."""
+
+MOST_DIMS = 4096
+"""Dimensions up to which a covariance is formed: beyond, one takes 134 MB and more, and minutes to take roots of."""
 
 KNOWS = 0.8
 """Share of the examples that the bundled classifier must take for their class, else their classes are not its own."""
@@ -25,6 +29,9 @@ TRIED = 1000
 
 AT_ONCE = 500
 """Examples embedded at once."""
+
+IMAGES_AT_ONCE = 8
+"""Images that wavelets filter at once: bounds the memory."""
 
 ENLARGED = 50
 """Images that Inception sees at once: it makes them 299 x 299."""
@@ -38,18 +45,25 @@ class Features:
         name: for the protocol: which map, and its version.
         embed: maps (n, *space.shape) to (n, d) float.
         at_once: examples embedded at once.
+        dims: d, where it grows with the data; None: few.
     """
 
     name: str
     embed: Callable[[Tensor], Tensor]
     at_once: int = AT_ONCE
+    dims: int | None = None
 
     def of(self, x: Tensor, say: Callable[[str], None] = print) -> Tensor:
         """Return (n, d) float64 features of x (n, *space.shape), the same whatever the size of x."""
         parts = torch.split(x.cpu(), self.at_once)
+        found, at = torch.empty(0, dtype=torch.float64), 0
         with torch.no_grad():
-            what = f"{self.name} features of {len(x):,} examples"
-            return torch.cat([self.embed(part).double() for part in paced(parts, len(parts), what, say)])
+            for part in paced(parts, len(parts), f"{self.name} features of {len(x):,} examples", say):
+                features = self.embed(part)
+                found = found if at else found.new_empty(len(x), features.shape[1])
+                found[at : at + len(part)] = features
+                at += len(part)
+        return found
 
 
 def scaled(x: Tensor, space: DataSpace) -> Tensor:
@@ -71,7 +85,28 @@ def pixels(space: DataSpace) -> Features:
     """
     if space.vocabulary:
         raise Unavailable("samples of text have no distances")
-    return Features("points" if space.is_points else "pixels", lambda x: scaled(x, space).double().flatten(1))
+    name = "points" if space.is_points else "pixels"
+    return Features(name, lambda x: scaled(x, space).double().flatten(1), dims=space.dims)
+
+
+def images(space: DataSpace) -> Features:
+    """Return the features of images by a formula, which serves any size; see `scattering`.
+
+    Args:
+        space: of the data.
+
+    Returns:
+        The features.
+
+    Raises:
+        Unavailable: if the data is not images of levels, grey or of three colours, 8 x 8 or larger.
+    """
+    if not space.is_image or space.levels is None or space.shape[0] not in (1, 3):
+        raise Unavailable("features=images needs images of integer levels, with 1 or 3 channels")
+    if min(space.shape[1:]) < scattering.SMALLEST:
+        size = " x ".join(map(str, space.shape[1:]))
+        raise Unavailable(f"features=images needs images of 8 x 8 pixels or more; these have {size}: features=pixels")
+    return Features(scattering.VERSION, lambda x: scattering.features(scaled(x, space)), IMAGES_AT_ONCE)
 
 
 def digit_classifier(evaluation: Evaluation, *, is_asked: bool = False) -> classifier.DigitClassifier:
@@ -105,33 +140,52 @@ def digit_classifier(evaluation: Evaluation, *, is_asked: bool = False) -> class
     return found
 
 
-def features_for(evaluation: Evaluation, name: FeatureName | None) -> Features:
+def features_for(evaluation: Evaluation, name: FeatureName, most_dims: int | None = None) -> Features:
     """Return the features that were asked for, or those that fit the data.
 
     Args:
         evaluation: says what the data is.
-        name: of the features; None: digits where the bundled classifier knows the data, else the example itself.
+        name: of the features; auto: digits where the bundled classifier knows the data, images of all other images of
+            8 x 8 pixels or more, else the example itself.
+        most_dims: dimensions at most; None: any number.
 
     Returns:
         The features.
 
     Raises:
-        Unavailable: with the reason, if they do not fit the data.
+        Unavailable: with the reason, if they do not fit the data, or have too many dimensions.
     """
+    found = _automatic(evaluation) if name == "auto" else _named(evaluation, name)
+    if most_dims is not None and found.dims is not None and found.dims > most_dims:
+        shape, size = " x ".join(map(str, evaluation.space.shape)), 8 * found.dims**2 / 1e9
+        raise Unavailable(
+            f"features={found.name}: the {found.dims:,} dimensions of {shape} have a covariance of {size:.1f} GB; "
+            f"expected {most_dims:,} at most: features=images or inception, or metrics=[kernel_distance]"
+        )
+    return found
+
+
+def _automatic(evaluation: Evaluation) -> Features:
+    for name in ("digits", "images"):
+        try:
+            return _named(evaluation, name, is_asked=False)
+        except Unavailable:
+            continue
+    return pixels(evaluation.space)
+
+
+def _named(evaluation: Evaluation, name: FeatureName, *, is_asked: bool = True) -> Features:
     space = evaluation.space
     if name == "pixels":
         return pixels(space)
+    if name == "images":
+        return images(space)
     if name == "inception":
         if ("inception",) not in evaluation.kept:
             evaluation.kept["inception",] = inception(space)  # its 24 million weights are read once
         known: Features = evaluation.kept["inception",]
         return known
-    try:
-        found = digit_classifier(evaluation, is_asked=name is not None)
-    except Unavailable:
-        if name is not None:
-            raise
-        return pixels(space)
+    found = digit_classifier(evaluation, is_asked=is_asked)
     return Features(classifier.VERSION, lambda x: found.features(scaled(x, space)))
 
 
@@ -201,15 +255,20 @@ def _first(batches: Iterator[Batch], n: int | None) -> tuple[Tensor, Tensor | No
 
 
 def embedded(
-    evaluation: Evaluation, name: FeatureName | None, num_samples: int, num_examples: int | None = None
+    evaluation: Evaluation,
+    name: FeatureName,
+    num_samples: int,
+    num_examples: int | None = None,
+    most_dims: int | None = None,
 ) -> tuple[Tensor, Tensor, str]:
     """Return the features of samples and of examples, computed once for all metrics.
 
     Args:
         evaluation: the model and the data.
-        name: of the features; None: what fits the data.
+        name: of the features.
         num_samples: samples.
         num_examples: examples of the split; None: all.
+        most_dims: dimensions at most; None: any number.
 
     Returns:
         (num_samples, d) and (num_examples, d) float64, and the features' name and version.
@@ -217,14 +276,14 @@ def embedded(
     Raises:
         Unavailable: if the features do not fit the data, or there is only one example.
     """
-    features = features_for(evaluation, name)
-    drawn, held = ("features", name, "samples"), ("features", name, "examples")
+    features = features_for(evaluation, name, most_dims)
     kept = evaluation.kept
-    x = evaluation.samples(num_samples)
-    if drawn not in kept or len(kept[drawn]) < len(x):
-        kept[drawn] = features.of(x, evaluation.say)
-    if held not in kept:
-        kept[held] = features.of(examples(evaluation)[0], evaluation.say)
-    if len(kept[held]) < 2:
+    sets = {"samples": evaluation.samples(num_samples), "examples": examples(evaluation, num_examples)[0]}
+    for what, x in sets.items():
+        key = ("features", features.name, what)
+        if key not in kept or len(kept[key]) < len(x):
+            kept[key] = features.of(x, evaluation.say)
+    drawn, held = (kept["features", features.name, what][: len(x)] for what, x in sets.items())
+    if len(held) < 2:
         raise Unavailable("there is one example, and no distribution shows in one: 2 or more are needed")
-    return kept[drawn][: len(x)], kept[held][:num_examples], features.name
+    return drawn, held, features.name

@@ -7,10 +7,13 @@ import torch
 from torch import Tensor
 
 from gentool.metrics.evaluation import Evaluation, Result, Several
-from gentool.metrics.features import FeatureName, embedded
+from gentool.metrics.features import MOST_DIMS, FeatureName, embedded
 
 SINGULAR = 1e-10
 """Variances below this share of the largest are taken for zero."""
+
+AT_ONCE = 1000
+"""Examples whose influence is computed at once: bounds the memory."""
 
 ROUNDING = 1e-14
 """Products of two variances below this share of the largest are rounding, whose root would not be small."""
@@ -78,8 +81,8 @@ def frechet_between(a: Tensor, b: Tensor) -> Distance:
     for x, mean, cov, other, spread in ((a, mean_a, cov_a, mean_b, cov_b), (b, mean_b, cov_b, mean_a, cov_a)):
         root, back = _power(cov, 0.5), _power(cov, -0.5)
         transport = back @ _power(root @ spread @ root, 0.5) @ back
-        u = x - mean
-        influence = 2 * u @ (mean - other) + (u * (u - u @ transport)).sum(1)
+        parts = (part - mean for part in torch.split(x, AT_ONCE))
+        influence = torch.cat([2 * u @ (mean - other) + (u * (u - u @ transport)).sum(1) for u in parts])
         variance += float(influence.var()) / len(x)
     return Distance(frechet_distance(mean_a, cov_a, mean_b, cov_b), sqrt(variance))
 
@@ -97,15 +100,17 @@ class Frechet:
     """The Fréchet distance between samples and examples, in a choice of features.
 
     Args:
-        features: digits, pixels or inception; None: what fits the data.
+        features: auto, digits, images, pixels or inception; pixels of at most 4,096 dimensions.
         num_samples: samples it is of. Fewer make it larger: values of different numbers are never compared.
     """
 
-    def __init__(self, *, features: FeatureName | None, num_samples: Several) -> None:
+    most_dims = MOST_DIMS
+
+    def __init__(self, *, features: FeatureName, num_samples: Several) -> None:
         self.features, self.num_samples = features, num_samples
 
     def __call__(self, evaluation: Evaluation) -> Result:
         """Measure; see `Metric`."""
-        samples, examples, name = embedded(evaluation, self.features, self.num_samples)
+        samples, examples, name = embedded(evaluation, self.features, self.num_samples, most_dims=self.most_dims)
         protocol = {"features": name, "num_samples": len(samples)}
         return Result(*frechet_between(samples, examples), protocol)

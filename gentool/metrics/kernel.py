@@ -74,14 +74,14 @@ class KernelDistance:
     All samples and examples are used at once, where the published code averages over subsets.
 
     Args:
-        features: digits, pixels or inception; None: what fits the data.
+        features: auto, digits, images, pixels or inception.
         num_samples: samples it is of; its mean does not depend on them.
 
     Reference: Demystifying MMD GANs, Mikołaj Bińkowski, Dougal Sutherland, Michael Arbel and Arthur Gretton, 2018,
         https://arxiv.org/abs/1801.01401
     """
 
-    def __init__(self, *, features: FeatureName | None, num_samples: Several) -> None:
+    def __init__(self, *, features: FeatureName, num_samples: Several) -> None:
         self.features, self.num_samples = features, num_samples
 
     def __call__(self, evaluation: Evaluation) -> Result:

@@ -81,7 +81,7 @@ class Neighbours:
     Args:
         quantity: which of them.
         k: neighbours a ball holds.
-        features: digits, pixels or inception; None: what fits the data.
+        features: auto, digits, images, pixels or inception.
         num_samples: samples, and examples, at most.
     """
 
@@ -90,7 +90,7 @@ class Neighbours:
         *,
         quantity: Literal["precision", "recall", "density", "coverage"],
         k: PositiveInt,
-        features: FeatureName | None,
+        features: FeatureName,
         num_samples: Several,
     ) -> None:
         self.quantity, self.k, self.features, self.num_samples = quantity, k, features, num_samples

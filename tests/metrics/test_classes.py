@@ -47,11 +47,11 @@ def test_weights_are_small_and_hold_nothing_but_numbers():
         assert classifier.bundled(size).features(torch.rand(3, 1, size, size)).shape == (3, classifier.FEATURES)
 
 
-def test_digits_are_seen_by_their_classifier_and_other_data_by_its_pixels():
-    assert features_for(of_digits(DATA.train.x), None).name == "digits-1"
+def test_digits_are_seen_by_their_classifier_and_other_images_by_a_formula():
+    assert features_for(of_digits(DATA.train.x), "auto").name == "digits-1"
     assert features_for(of_digits(DATA.train.x), "pixels").name == "pixels"
     shuffled = of_digits(DATA.train.x, labels=DATA.test.y.roll(1))  # classes that are not the digits
-    assert features_for(shuffled, None).name == "pixels"
+    assert features_for(shuffled, "auto").name == "images-1"
     with pytest.raises(Unavailable, match="it is right in"):
         features_for(shuffled, "digits")
     with pytest.raises(Unavailable, match="other classes or none"):
@@ -62,7 +62,7 @@ def test_digits_are_seen_by_their_classifier_and_other_data_by_its_pixels():
         features_for(colour, "digits")
     text = evaluation(space((4,), levels=3, vocabulary=("a", "b", "c")), torch.zeros(5, 4), torch.zeros(5, 4))
     with pytest.raises(Unavailable, match="text"):
-        features_for(text, None)
+        features_for(text, "auto")
 
 
 def test_digits_of_one_class_are_told_by_every_metric():
@@ -70,8 +70,8 @@ def test_digits_of_one_class_are_told_by_every_metric():
     histogram = ClassHistogram(num_samples=2000)(of_digits(ones))
     assert histogram.value == pytest.approx(90, abs=1.5) and histogram.protocol["shares"][1] > 0.98
     assert ClassHistogram(num_samples=2000)(of_digits(DATA.train.x)).value < 0.5
-    all_of_them = Frechet(features=None, num_samples=2000)(of_digits(DATA.train.x)).value
-    assert Frechet(features=None, num_samples=2000)(of_digits(ones)).value > 20 * all_of_them
+    all_of_them = Frechet(features="auto", num_samples=2000)(of_digits(DATA.train.x)).value
+    assert Frechet(features="auto", num_samples=2000)(of_digits(ones)).value > 20 * all_of_them
     assert ClassifierScore(num_samples=2000)(of_digits(ones)).value < 1.2
     score = ClassifierScore(num_samples=2000)(of_digits(DATA.train.x))
     assert score.value > 8 and score.protocol["of_the_examples"] == pytest.approx(score.value, rel=0.1)

@@ -56,7 +56,7 @@ def test_the_time_of_all_metrics_is_told_from_one_block_of_each_and_its_samples_
         "bits": BitsPerDim(draws=3),  # unavailable
         "kl": KullbackLeibler(draws=3),  # of every example too, so it needs all values
         "gap": GeneralisationGap(draws=3),
-        "frechet": Frechet(features=None, num_samples=2000),
+        "frechet": Frechet(features="auto", num_samples=2000),
         "wasserstein": Wasserstein(num_samples=2000),
     }
     assert forecast(chosen, ours) == pytest.approx(10 * 10 + 4 * 10 + 3 * 30)  # three more of four drawings

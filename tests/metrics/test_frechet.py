@@ -52,19 +52,21 @@ def test_of_samples_against_examples_whatever_the_order_and_the_blocks():
     torch.manual_seed(0)
     where = space((2,))
     x, held = torch.randn(300, 2), torch.randn(500, 2) + 1
-    metric = Frechet(features=None, num_samples=300)
+    metric = Frechet(features="auto", num_samples=300)
     first = metric(evaluation(where, x, held))
     assert first.protocol == {"features": "points", "num_samples": 300}
     assert first.value == pytest.approx(frechet_between(x.double(), held.double()).value)
     again = metric(evaluation(where, x[torch.randperm(300)], held[torch.randperm(500)], size=7))
     assert again.value == pytest.approx(first.value, abs=1e-9)
-    assert Frechet(features=None, num_samples=100)(evaluation(where, x, held)).protocol["num_samples"] == 100
+    assert Frechet(features="auto", num_samples=100)(evaluation(where, x, held)).protocol["num_samples"] == 100
 
 
 def test_one_sample_or_one_example_is_refused():
     for given, held in ((1, 9), (9, 1)):
         with pytest.raises(Unavailable, match="2 or more"):
-            Frechet(features=None, num_samples=9)(evaluation(space((2,)), torch.zeros(given, 2), torch.zeros(held, 2)))
+            Frechet(features="auto", num_samples=9)(
+                evaluation(space((2,)), torch.zeros(given, 2), torch.zeros(held, 2))
+            )
 
 
 def test_pixels_are_divided_by_the_highest_level():

@@ -53,7 +53,7 @@ def test_gaussians_in_closed_form():
 def test_as_metrics_whatever_the_order_and_the_blocks():
     torch.manual_seed(0)
     x, held = torch.randn(300, 2), torch.randn(400, 2) + 1
-    for metric in (KernelDistance(features=None, num_samples=300), Discrepancy(num_samples=300)):
+    for metric in (KernelDistance(features="auto", num_samples=300), Discrepancy(num_samples=300)):
         first = metric(evaluation(space((2,)), x, held))
         again = metric(evaluation(space((2,)), x[torch.randperm(300)], held, size=13))
         assert again.value == pytest.approx(first.value, rel=1e-9) and first.value > 5 * first.standard_error

@@ -27,7 +27,7 @@ def published(real, fake, k):
 
 def measured(real, fake, k, size=100):
     ours = evaluation(space((real.shape[1],)), fake, real, size=size)
-    return [Neighbours(quantity=q, k=k, features=None, num_samples=10_000)(ours) for q in QUANTITIES]
+    return [Neighbours(quantity=q, k=k, features="auto", num_samples=10_000)(ours) for q in QUANTITIES]
 
 
 @pytest.mark.parametrize("at_once", [500, 17])

@@ -39,7 +39,7 @@ def test_samples_are_drawn_once_for_all_metrics_and_fewer_are_the_first_of_more(
     state = torch.get_rng_state()
     ours = evaluation(model.space, None, torch.randn(50, 2, generator=torch.Generator().manual_seed(0)), model=model)
     chosen = {
-        "frechet": Frechet(features=None, num_samples=700),
+        "frechet": Frechet(features="auto", num_samples=700),
         "sliced": SlicedWasserstein(projections=5, num_samples=30),
     }
     report = measure(chosen, ours, {"seed": 0})
