@@ -164,6 +164,18 @@ def test_features_that_were_asked_for_and_cannot_be_had_are_a_mistake(run, monke
     assert run("ckpt=digits", "features=inception", "metrics=[parameters]").code == 0  # they are for nothing here
 
 
+def test_a_covariance_of_many_pixels_is_refused_and_no_other_distance(run, monkeypatch):
+    monkeypatch.setattr("gentool.metrics.frechet.Frechet.most_dims", 63)  # instead of 4,096
+    refused = run("ckpt=digits", "features=pixels", "metrics=[recall,frechet]", "out=never")
+    assert refused.code == 2 and "64 dimensions of 1 x 8 x 8" in refused.err and refused.err.count("\n") == 1, (
+        refused.err
+    )
+    assert "features=images" in refused.err and not Path("never").exists()
+    assert run("ckpt=digits", "features=pixels", "metrics=[recall]", "num_samples=50").code == 0
+    found = run("ckpt=digits", "features=images", "metrics=[frechet]", "num_samples=50").report
+    assert found["protocol"]["frechet"]["features"] == "images-1"
+
+
 def test_a_damaged_picture_is_named(run, place):
     (place / "bad").mkdir()
     (place / "bad" / "0.png").write_bytes(b"no picture")
