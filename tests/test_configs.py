@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hydra.utils import get_object, instantiate
@@ -14,6 +15,7 @@ from omegaconf import OmegaConf
 
 from gentool.cli.compose import composer, keywords, plain
 from gentool.errors import UsageError
+from gentool.kinds import KINDS
 from gentool.options import completed
 from gentool.schema import RESERVED, check
 from gentool.signatures import signature
@@ -27,6 +29,14 @@ FILES = sorted(CONFIGS.rglob("*.yaml"))
 GROUPS = ("model", "dataset", "optimizer", "schedule", "device", "experiment", "recipe")
 VERBS = sorted(p.stem for p in CONFIGS.glob("*.yaml") if "\n_target_: gentool.commands." in p.read_text())
 CHOICES = sorted((p.parent.name, p.stem) for g in GROUPS if g != "recipe" for p in (CONFIGS / g).glob("*.yaml"))
+EXAMPLES = {
+    "small": "digits",
+    "grey": "mnist",
+    "colour": "cifar10",
+    "points": "moons",
+    "table": "moons",
+    "large": "cifar10",
+}
 TOYS = ("ring", "grid", "moons", "checkerboard", "two_gaussians", "mixture", "heights")
 
 
@@ -93,15 +103,35 @@ def test_defaults_are_of_the_type_they_ask_for(group, name):
 
 
 @pytest.mark.parametrize("path", sorted((CONFIGS / "recipe").glob("*.yaml")), ids=lambda p: p.stem)
-def test_recipes_are_of_a_model_and_a_dataset(path):
+def test_recipes_are_of_a_model_and_a_dataset_or_a_kind_of_data(path):
     if path.stem == "auto":
         return
-    model, _, dataset = path.stem.partition("-")
+    model, _, data = path.stem.partition("-")
     assert (CONFIGS / "model" / f"{model}.yaml").is_file()
-    assert (CONFIGS / "dataset" / f"{dataset}.yaml").is_file()
-    config = compose("train", f"model={model}", f"dataset={dataset}")
-    for key, value in leaves(OmegaConf.to_container(OmegaConf.load(path))):
-        assert OmegaConf.select(OmegaConf.create(config), key) == value, f"{key} does not arrive"
+    assert data in KINDS or (CONFIGS / "dataset" / f"{data}.yaml").is_file()
+    dataset = EXAMPLES.get(data, data)
+    config = compose("train", f"model={model}", f"dataset={dataset}", f"recipe={path.stem}")
+    given = OmegaConf.to_container(OmegaConf.load(path))
+    for key, value in leaves(given):
+        if not str(value).startswith("${"):
+            assert OmegaConf.select(OmegaConf.create(config), key) == value, f"{key} does not arrive"
+
+
+@pytest.mark.parametrize(("model", "dataset", "steps"), [
+    ("vae", "moons", 21875), ("vae", "digits", 1180), ("vae", "fashion_mnist", 21094), ("nsf", "ring", 16407),
+])  # fmt: skip
+def test_a_recipe_is_found_by_the_dataset_else_by_the_kind_of_its_data(model, dataset, steps):
+    assert compose("train", f"model={model}", f"dataset={dataset}")["trainer"]["steps"] == steps
+
+
+def test_points_of_the_user_take_the_recipe_of_points(tmp_path):
+    np.save(tmp_path / "mine.npy", np.zeros((30, 2), np.float32))
+    config = compose("train", "model=wgan_gp", "dataset=array", f"++dataset.path={tmp_path}/mine.npy")
+    assert config["model"]["penalty_weight"] == 0.1
+
+
+def test_a_length_that_is_typed_wins_over_the_recipes():
+    assert compose("train", "model=vae", "++trainer.epochs=3")["trainer"]["steps"] is None
 
 
 def leaves(config: Any, path: str = "") -> Iterator[tuple[str, Any]]:

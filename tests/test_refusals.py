@@ -32,7 +32,7 @@ def folder(tmp_path, monkeypatch):
     (["trainer.steps=null", "trainer.epochs=null"], ["trainer.epochs"]),
     (["out="], ["out=", "out=null"]),
     (["=5"], ["=5", "key=value"]),
-    (["recipe=vae-digit"], ["recipe=vae-digit", "vae-digits"]),
+    (["recipe=vae-smal"], ["recipe=vae-smal", "vae-small"]),
     (["trainer.monitor=model/los"], ["trainer.monitor=model/los", "model/loss"]),
     (["trainer.monitor=model/loss", "dataset.validation=0"], ["trainer.monitor", "validation split is empty"]),
 ])  # fmt: skip

@@ -21,6 +21,12 @@ if TYPE_CHECKING:
 
 Compose = Callable[[Sequence[str]], "DictConfig"]
 
+SIMILAR = {"table": ["points"], "large": ["colour"], "colour": ["grey"]}
+"""Kinds of data whose recipe is taken where there is none for a kind."""
+
+LENGTHS = ("minutes", "steps", "epochs")
+"""Options of the trainer that end a run: one that is typed puts those of a recipe out of force."""
+
 
 def version_base(function: Callable[..., Any]) -> dict[str, Any]:
     """Return the keywords that fix how this Hydra behaves: 1.3 wants version_base, 1.4 a list of what may be built."""
@@ -68,9 +74,9 @@ def _recipe(config: "DictConfig") -> str | None:
     chosen = config.hydra.runtime.choices
     if chosen.get("recipe") != "auto":
         return None
-    data = _kind_of_data(config)
+    data = _kind_of_data(config) or ""
     known = catalogue.choices("recipe")
-    names = [f"{chosen['model']}-{chosen['dataset']}", f"{chosen['model']}-{data}"]
+    names = [f"{chosen['model']}-{word}" for word in (chosen["dataset"], data, *SIMILAR.get(data, ()))]
     return next((name for name in names if name in known), None)
 
 
@@ -119,6 +125,8 @@ def plain(config: "DictConfig", verb: str) -> dict[str, Any]:
         HydraConfig.instance().cfg = outer
     chosen = {group: config.hydra.runtime.choices.get(group) for group in catalogue.groups(verb)}
     typed = {key_of(str(word)) for word in config.hydra.overrides.task}
+    if any(f"trainer.{length}" in typed for length in LENGTHS):
+        resolved["trainer"] |= {length: None for length in LENGTHS if f"trainer.{length}" not in typed}
     return {
         **completed(resolved, Context(typed, _kind_of_data(config))),
         "choices": {group: str(choice) for group, choice in chosen.items() if choice not in (None, "null")},
