@@ -115,7 +115,8 @@ def _part(value: Any, option: Option, context: Context, path: str) -> Any:
     if not default and "_target_" not in value and option.group and context.data is not None:
         default = _chosen(fitting(option.group, context.data) or "", option, path)
     before = str(value.get("_target_", default.get("_target_", "")))
-    tag = next((tag for tag in TAGS if tag in value and tag not in _options(before)), None)
+    tags = [tag for tag in TAGS if tag in value and tag not in _options(before)]
+    tag = next((tag for tag in tags if _join(path, tag) in context.typed), next(iter(tags), None))
     if tag is None:
         chosen = {} if "_target_" in value else default
         given = dict(value)
@@ -123,10 +124,12 @@ def _part(value: Any, option: Option, context: Context, path: str) -> Any:
         chosen = _chosen(str(value[tag]), option, path)
         if chosen["_target_"] == default.get("_target_") and "_target_" not in value:
             chosen = {**default, **chosen}
-        given = {key: inner for key, inner in value.items() if key not in ("_target_", "_partial_", tag)}
+        given = {key: inner for key, inner in value.items() if key not in ("_target_", "_partial_", *tags)}
+    is_switched = tag is not None and _join(path, tag) in context.typed
+    if is_switched and option.group:  # another network is another network: its width means something else
+        given = {key: inner for key, inner in given.items() if _join(path, key) in context.typed}
     node = {**chosen, **given}
     allowed = _options(str(node.get("_target_", "")))
-    is_switched = tag is not None and _join(path, tag) in context.typed
     for key in [key for key in given if key not in allowed and key not in HYDRAS]:
         if not is_switched or _join(path, key) in context.typed:
             raise UsageError(_stray(key, given[key], str(node.get("_target_", "")), option, path))

@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).parents[1] / "gentool"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 # What each part may import of gentool besides itself; a part is a folder or a file of gentool/.
-FACTS = {"errors", "batch", "space"}
+FACTS = {"errors", "batch", "space", "kinds", "signatures"}
 MATHEMATICS = FACTS | {"nn", "probability"}
 CONFIGURATION = {"errors", "config", "schema", "describe", "signatures", "options"}
 MAY_IMPORT: dict[str, set[str]] = {

@@ -25,6 +25,9 @@ INFO = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
 ANY = "any"
 """The target of a mapping that takes the options of whatever a checkpoint holds."""
 
+OPEN = "open"
+"""The target of a group of which nothing is chosen, but whose options may be given."""
+
 NAME = re.compile(r"(?!null\b)[A-Za-z_]\w*(,[A-Za-z_]\w*)*")
 """The name of a part, or several of them in a sweep."""
 
@@ -180,7 +183,7 @@ def _nodes(verb: str, words: Sequence[str], flags: Mapping[str, str]) -> dict[st
         if option.key.endswith("._target_"):
             nodes[option.key.removesuffix("._target_")] = [option.value]
         elif option.value == "{}":
-            nodes[option.key] = [ANY]
+            nodes[option.key] = nodes.get(option.key) or [OPEN if option.key in nodes else ANY]
     return nodes
 
 

@@ -24,7 +24,7 @@ Compose = Callable[[Sequence[str]], "DictConfig"]
 SIMILAR = {"table": ["points"], "large": ["colour"], "colour": ["grey"]}
 """Kinds of data whose recipe is taken where there is none for a kind."""
 
-LENGTHS = ("minutes", "steps", "epochs")
+LENGTHS = ("minutes", "steps", "examples", "epochs")
 """Options of the trainer that end a run: one that is typed puts those of a recipe out of force."""
 
 

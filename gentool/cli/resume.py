@@ -11,7 +11,9 @@ from gentool.cli.arguments import Arguments, key_of, quoted
 from gentool.data.places import root_here
 from gentool.describe import shown
 from gentool.errors import UsageError, nearest
+from gentool.kinds import kind_of
 from gentool.options import completed
+from gentool.training.upgrades import upgraded
 
 FREE = re.compile(
     r"trainer\.(epochs|examples|steps|minutes|log_every|validate_every|sample_every|save_every|keep|monitor)"
@@ -124,7 +126,7 @@ def resumed(resumption: Resumption, composed: Mapping[str, Any]) -> dict[str, An
         UsageError: with a diff, if what was typed would make it another run.
     """
     run, stored, changes = resumption
-    config = _filled(completed(stored), composed)
+    config = _filled(completed(upgraded(stored, _is_image(stored))), composed)
     if "root" in config["dataset"]:
         config["dataset"]["root"] = root_here(config["dataset"]["root"])
     refused = []
@@ -146,6 +148,10 @@ def resumed(resumption: Resumption, composed: Mapping[str, Any]) -> dict[str, An
         may = "trainer lengths and intervals, device, dataset.root and dataset.path"
         raise UsageError(f"resume={run} cannot change {'; '.join(refused)}; only {may} may change")
     return {**config, "resume": str(run)}
+
+
+def _is_image(stored: Mapping[str, Any]) -> bool:
+    return kind_of(stored["dataset"]) not in ("points", "table", "text")
 
 
 def job_changes(config: Mapping[str, Any], stored: Mapping[str, Any]) -> list[Change]:

@@ -8,18 +8,19 @@ import torch
 from pydantic import Field, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 
-from gentool import nn as networks
 from gentool.batch import Batch
 from gentool.errors import Unavailable, UsageError
 from gentool.models.base import GenerativeModel, Loss, Metrics, Minimizer, Pass
 from gentool.nn.condition import hide_labels
+from gentool.nn.fit import fitting
 from gentool.nn.network import exact
 from gentool.probability import solvers
 from gentool.probability.diffusion_likelihood import Denoise, Flow, across, evidence
 from gentool.probability.likelihoods import likelihood_for
-from gentool.probability.noise import Noise, Parameterisation, denoised, score, weight
+from gentool.probability.noise import Cosine, Noise, Parameterisation, denoised, score, weight
 from gentool.probability.ode import draw_probes
 from gentool.probability.solvers import Knobs, solver_of
+from gentool.signatures import Group
 from gentool.space import DataSpace
 
 SHOWN_RATIOS = (0.1, 0.3, 1.0)
@@ -61,15 +62,16 @@ SAMPLER: Sampler = {
 
 
 class Diffusion(GenerativeModel):
-    """x0(z, r) = E[x | z], z = x + r eps, learnt by E w(r) |x - x0(z, r)|² over the noise law's r.
+    """x0(z, r) = E[x | z], z = x + r eps, learnt by E w(r) |x - x0(z, r)|² over the noise schedule's r.
 
     The network sees z / sqrt(r² + s²) and log(r) / 4, s the data's root mean square. Levels are scaled to [-1, 1] and
     points are standardised; x itself is read off z at the smallest r, through the Gaussian of that width.
 
     Args:
         space: the data's facts.
-        denoiser: makes the network: (space, outputs_per_dim, classes) -> network of (x, t, y).
-        noise: the law of r.
+        denoiser: the network of (x, t, y): x noisy, t how noisy it is, y a label or None; None: the one that fits the
+            data.
+        noise: the noise schedule: r over t in [0, 1].
         parameterisation: what the network's output stands for: eps (the noise, as the paper), x0 (the data), or v (a
             mix that is neither at any noise).
         weighting: which output's squared error is minimised: eps (the paper's), x0, v, or likelihood (the bound
@@ -96,8 +98,8 @@ class Diffusion(GenerativeModel):
         self,
         space: DataSpace,
         *,
-        denoiser: Callable[..., nn.Module] = networks.denoiser,
-        noise: Noise = Noise(),
+        denoiser: Annotated[Callable[..., nn.Module], Group("denoiser")] | None = None,
+        noise: Noise = Cosine(),
         parameterisation: Parameterisation = "v",
         weighting: Literal["eps", "x0", "v", "likelihood"] = "eps",
         sigma_data: PositiveFloat | None = 1.0,
@@ -111,7 +113,7 @@ class Diffusion(GenerativeModel):
             raise UsageError("noise is added to reals and to ordered levels, and the symbols of text have no order")
         self.noise, self.parameterisation, self.weighting = noise, parameterisation, weighting
         self.sigma_data, self.label_dropout = sigma_data, label_dropout
-        self.denoiser = denoiser(space, 1, space.classes if conditional else 0)
+        self.denoiser = (denoiser or fitting("denoiser", space))(space, 1, space.classes if conditional else 0)
         self.observation = likelihood_for(space, "gaussian", noise.sigma_min)
         self.register_buffer("scale", torch.tensor(sigma_data or 1.0))
         self._evaluations = 0
@@ -272,7 +274,7 @@ class Diffusion(GenerativeModel):
             return self._flow(self._guided(y if self.conditional else None)).up(z)
 
     def _flow(self, denoise: Denoise) -> Flow:
-        """Return the probability flow between the noise law's ends."""
+        """Return the probability flow between the noise schedule's ends."""
         low, high = self.noise.sigma_min, self.noise.sigma_max
         return Flow(denoise, low, high, float(self.scale), steps=self._knobs["ode_steps"])
 

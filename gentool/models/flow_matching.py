@@ -10,16 +10,17 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
 from typing_extensions import TypedDict
 
-from gentool import nn as networks
 from gentool.batch import Batch
 from gentool.errors import Unavailable, UsageError
 from gentool.models.base import GenerativeModel, Loss, Metrics, Minimizer
 from gentool.nn.condition import hide_labels
+from gentool.nn.fit import fitting
 from gentool.nn.network import exact
 from gentool.probability import ode, straight_path
 from gentool.probability.dequantise import dequantise, quantise
 from gentool.probability.ode import Method, draw_probes
 from gentool.probability.straight_path import TimeLaw, between
+from gentool.signatures import Group
 from gentool.space import DataSpace
 
 SHOWN_TIMES = (0.25, 0.5, 0.75, 0.95)
@@ -85,7 +86,7 @@ class FlowMatching(GenerativeModel):
         self,
         space: DataSpace,
         *,
-        denoiser: Callable[..., nn.Module] = networks.denoiser,
+        denoiser: Annotated[Callable[..., nn.Module], Group("denoiser")] | None = None,
         time: TimeLaw = "uniform",
         coupling: Literal["independent", "ot"] = "independent",
         conditional: bool = False,
@@ -97,7 +98,7 @@ class FlowMatching(GenerativeModel):
         if space.vocabulary:
             raise UsageError("noise flows to reals and to ordered levels, and the symbols of text have no order")
         self.time, self.coupling, self.label_dropout = time, coupling, label_dropout
-        self.denoiser = denoiser(space, 1, space.classes if conditional else 0)
+        self.denoiser = (denoiser or fitting("denoiser", space))(space, 1, space.classes if conditional else 0)
         self._evaluations = 0
         self._check()  # a sampler that makes no sense is refused before training
 

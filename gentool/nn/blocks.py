@@ -2,15 +2,19 @@
 
 from collections.abc import Callable
 from math import sqrt
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
 
 from gentool.nn.linear import Linear
 
 Activation = Literal["relu", "leaky_relu", "elu", "gelu", "silu", "softplus", "tanh"]
+
+Dropout = Annotated[float, Field(ge=0, lt=1)]
+"""Fraction of the features that are zeroed while training."""
 
 _ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,

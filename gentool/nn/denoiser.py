@@ -1,22 +1,17 @@
-"""The network of diffusion and flow matching: noisy data, how noisy it is, and a label, to numbers of x's shape."""
+"""A residual MLP as the network of diffusion and flow matching: for points, and for images as flat vectors."""
 
 from collections.abc import Sequence
 from math import sqrt
-from typing import Annotated, Literal
 
 import torch
-from pydantic import Field, NonNegativeInt, PositiveInt
+from pydantic import NonNegativeInt, PositiveInt
 from torch import Tensor, nn
 
 from gentool.errors import UsageError
-from gentool.nn.blocks import Activation, activation, gain, linear
+from gentool.nn.blocks import Activation, Dropout, activation, gain, linear
 from gentool.nn.condition import Condition, Sinusoids
 from gentool.nn.network import Network
-from gentool.nn.unet import UNet
 from gentool.space import DataSpace
-
-Dropout = Annotated[float, Field(ge=0, lt=1)]
-"""Share of features that are zeroed while training."""
 
 
 class ResidualMLP(nn.Module):
@@ -98,59 +93,39 @@ class _Block(nn.Module):
         return out
 
 
-def denoiser(
+def mlp(
     space: DataSpace,
     outputs_per_dim: int,
     classes: int,
     *,
-    kind: Literal["auto", "mlp", "unet"] = "auto",
     hidden_features: Sequence[PositiveInt] = (256, 256, 256),
     octaves: NonNegativeInt = 6,
-    hidden_channels: Sequence[PositiveInt] = (32, 64, 64),
-    blocks: PositiveInt = 1,
-    patch: PositiveInt = 2,
-    attention: NonNegativeInt = 8,
     activation: Activation = "silu",
     dropout: Dropout = 0.0,
 ) -> nn.Module:
-    """Build the map from noisy x, a number that says how noisy, and its label where `classes` > 0, to x's shape.
-
-    It gives zeros to begin with. The label `classes`, one more than there are, says that none is given.
+    """Build a residual MLP for noisy data of any shape, told how noisy it is, and its label where `classes` > 0.
 
     Args:
         space: the data's facts.
         outputs_per_dim: numbers for each dimension of x.
-        classes: number of classes of the labels given; 0 for none.
-        kind: mlp, unet (images), or auto: unet on images.
-        hidden_features: mlp: features of each residual block.
-        octaves: mlp: sines and cosines of every number of x at 1, 2, 4, … half turns a unit that are seen beside it;
-            they let a network of few layers draw what is narrow.
-        hidden_channels: unet: channels of each level; each level but the first halves the sides, rounding up.
-        blocks: unet: residual blocks of each level, on the way down and on the way up.
-        patch: unet: side of the squares of pixels that are the channels of one place, 1 or more; 2 is four times as
-            fast as 1.
-        attention: unet: places of the longer side of a level up to which they look at each other; 0: nowhere.
+        classes: number of classes of the labels given; 0 for none. The label `classes` says that none is given.
+        hidden_features: features of each residual block, 1 or more blocks.
+        octaves: sines and cosines of every number of x at 1, 2, 4, … half turns a unit that are inputs beside it, 0 or
+            more; a network of few layers needs them for narrow densities.
         activation: relu, leaky_relu, elu, gelu, silu, softplus or tanh.
-        dropout: share of the features inside a block that are zeroed while training, 0 to below 1.
+        dropout: fraction of the features inside a block that are zeroed while training, 0 to below 1.
 
     Returns:
         A network with forward(x (batch, *space.shape) float, t (batch,) float of order 1, y (batch,) or None)
-        -> (batch, *space.shape), or (batch, outputs_per_dim, *space.shape) where that is more than 1. Of images it is a
-        `Network`; of points, whose sharpest edges bfloat16 cannot tell from each other, it is always fp32.
+        -> (batch, *space.shape), or (batch, outputs_per_dim, *space.shape) where that is more than 1. It gives zeros to
+        begin with. For images it is a `Network`; for points it always runs in fp32, since bfloat16 cannot resolve
+        their sharpest edges.
 
     Raises:
-        UsageError: where the kind does not fit the data.
+        UsageError: where there is no block.
     """
-    if kind == "unet" and not space.is_image:
-        raise UsageError(f"kind=unet needs images, and x has shape {space.shape}: use kind=mlp or kind=auto")
-    outputs = space.shape if outputs_per_dim == 1 else (outputs_per_dim, *space.shape)
-    if kind == "unet" or (kind == "auto" and space.is_image):
-        if not hidden_channels:
-            raise UsageError("denoiser.hidden_channels=[]: give at least one level, such as [32,64]")
-        channels, height, width = space.shape
-        shape = (channels, height, width)
-        return Network(UNet(shape, outputs, classes, hidden_channels, blocks, patch, attention, activation, dropout))
     if not hidden_features:
         raise UsageError("denoiser.hidden_features=[]: give at least one block, such as [128,128]")
+    outputs = space.shape if outputs_per_dim == 1 else (outputs_per_dim, *space.shape)
     body = ResidualMLP(space.shape, outputs, classes, hidden_features, octaves, activation, dropout)
     return Network(body) if space.is_image else body

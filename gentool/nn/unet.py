@@ -5,13 +5,17 @@ from itertools import pairwise
 from math import sqrt
 
 import torch
+from pydantic import NonNegativeInt, PositiveInt
 from torch import Tensor, nn
 from torch.nn import functional
 
-from gentool.nn.blocks import Activation, activation, conv, gain
+from gentool.errors import UsageError
+from gentool.nn.blocks import Activation, Dropout, activation, conv, gain
 from gentool.nn.condition import Condition
 from gentool.nn.conv import pyramid
 from gentool.nn.group_norm import GroupNorm
+from gentool.nn.network import Network
+from gentool.space import DataSpace
 
 HEAD = 32
 """Channels of one head of attention."""
@@ -94,6 +98,50 @@ class UNet(nn.Module):
         if self.patch > 1:
             out = functional.pixel_shuffle(out, self.patch)[..., :height, :width]
         return out.reshape(len(x), *self.outputs)
+
+
+def unet(
+    space: DataSpace,
+    outputs_per_dim: int,
+    classes: int,
+    *,
+    hidden_channels: Sequence[PositiveInt] = (32, 64, 64),
+    blocks: PositiveInt = 1,
+    patch: PositiveInt = 2,
+    attention: NonNegativeInt = 8,
+    activation: Activation = "silu",
+    dropout: Dropout = 0.0,
+) -> Network:
+    """Build a U-Net for noisy images, told how noisy they are, and their label where `classes` > 0.
+
+    Args:
+        space: the data's facts.
+        outputs_per_dim: numbers for each dimension of x.
+        classes: number of classes of the labels given; 0 for none. The label `classes` says that none is given.
+        hidden_channels: channels of each level, 1 or more levels; each but the first halves the sides, rounding up.
+        blocks: residual blocks of each level, on the way down and on the way up.
+        patch: side of the squares of pixels that become the channels of one position, 1 or more; 2 is four times as
+            fast as 1, and leaves a grid of squares in what is finely drawn.
+        attention: positions of a level's longer side up to which it has self-attention; 0: nowhere.
+        activation: relu, leaky_relu, elu, gelu, silu, softplus or tanh.
+        dropout: fraction of the features inside a block that are zeroed while training, 0 to below 1.
+
+    Returns:
+        A network with forward(x (batch, *space.shape) float, t (batch,) float of order 1, y (batch,) or None)
+        -> (batch, *space.shape), or (batch, outputs_per_dim, *space.shape) where that is more than 1. It gives zeros to
+        begin with.
+
+    Raises:
+        UsageError: where the data are not images, or there is no level.
+    """
+    if not space.is_image:
+        raise UsageError(f"denoiser=unet needs images, and x has shape {space.shape}: use mlp or dit")
+    if not hidden_channels:
+        raise UsageError("denoiser.hidden_channels=[]: give at least one level, such as [32,64]")
+    outputs = space.shape if outputs_per_dim == 1 else (outputs_per_dim, *space.shape)
+    channels, height, width = space.shape
+    shape = (channels, height, width)
+    return Network(UNet(shape, outputs, classes, hidden_channels, blocks, patch, attention, activation, dropout))
 
 
 class _Level(nn.ModuleList):

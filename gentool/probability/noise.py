@@ -1,101 +1,72 @@
-"""How much noise: laws of x_t = alpha_t x + sigma_t eps over t in [0, 1], and what a network can say of x given x_t.
+"""Noise schedules of x_t = alpha_t x + sigma_t eps over t in [0, 1], and how a network's output predicts x from x_t.
 
-Only the ratio r = sigma_t / alpha_t matters to what can be known of x: with z = x_t / alpha_t = x + r eps every law is
-one of growing noise. So a law is the function t -> r; alpha_t is 1, or what keeps the variance at 1.
+Only the ratio r = sigma_t / alpha_t matters to what can be known of x: with z = x_t / alpha_t = x + r eps every
+schedule is one of growing noise. So a schedule is the function t -> r; alpha_t is 1, or what keeps the variance at 1.
 """
 
+from abc import ABC, abstractmethod
 from math import atan, log, log1p, pi, sqrt
-from typing import Literal, NamedTuple
+from typing import Annotated, ClassVar, Literal, NamedTuple
 
 import torch
 from pydantic import PositiveFloat
 from torch import Tensor
 
 from gentool.errors import UsageError
+from gentool.signatures import OneOf
 
 Parameterisation = Literal["eps", "x0", "v"]
 """What the network's output stands for."""
 
 BETA_START, BETA_SLOPE = 0.1, 19.9
-"""Of the linear law, per unit of time: 1e-4 and 0.02 of a thousand steps."""
+"""Of the linear schedule, per unit of time: 1e-4 and 0.02 of a thousand steps."""
 
 
-class Noise:
-    """A law of noise: t uniform in [0, 1] in training, r from `sigma_min` at t = 0 to `sigma_max` at t = 1.
+class NoiseSchedule(ABC):
+    """A noise schedule: t uniform in [0, 1] in training, r from `sigma_min` at t = 0 to `sigma_max` at t = 1.
 
-    - linear: alpha² = exp(-(0.1 s + 9.95 s²)), variance preserving; s is t, moved so that r ends where it is to
-    - cosine: alpha = cos(pi s / 2), variance preserving
-    - geometric: r = sigma_min (sigma_max / sigma_min)^t, alpha = 1
-    - log_normal: log r ~ N(mean, std²) between its ends, alpha = 1
+    A schedule is a function of its own time s, of which t runs through the part between the two ends.
 
     Args:
-        law: linear (the paper's), cosine: variance preserving; geometric, log_normal: variance exploding.
-        sigma_min: smallest r, > 0: well below what is finest in the data; images span 2, points have deviation 1.
-        sigma_max: largest r: data drowns.
-        mean: log_normal only: of log r.
-        std: log_normal only: of log r, > 0.
+        sigma_min: smallest r, > 0: well below the finest detail of the data; images span 2, points have standard
+            deviation 1.
+        sigma_max: largest r, > sigma_min: at it nothing of the data can be told.
 
     Raises:
         UsageError: where sigma_max is not above sigma_min.
-
-    Reference: Denoising Diffusion Probabilistic Models, Jonathan Ho et al., 2020, https://arxiv.org/abs/2006.11239
-        (linear); Improved Denoising Diffusion Probabilistic Models, Alex Nichol and Prafulla Dhariwal, 2021,
-        https://arxiv.org/abs/2102.09672 (cosine); Generative Modeling by Estimating Gradients of the Data Distribution,
-        Yang Song and Stefano Ermon, 2019, https://arxiv.org/abs/1907.05600 (geometric); Elucidating the Design Space of
-        Diffusion-Based Generative Models, Tero Karras et al., 2022, https://arxiv.org/abs/2206.00364 (log_normal)
     """
 
-    def __init__(
-        self,
-        *,
-        law: Literal["linear", "cosine", "geometric", "log_normal"] = "cosine",
-        sigma_min: PositiveFloat = 0.01,
-        sigma_max: PositiveFloat = 80.0,
-        mean: float = -1.2,
-        std: PositiveFloat = 1.2,
-    ) -> None:
+    preserves_variance: ClassVar[bool]
+    """Whether alpha² + sigma² = 1; else alpha = 1."""
+
+    def __init__(self, *, sigma_min: PositiveFloat = 0.01, sigma_max: PositiveFloat = 80.0) -> None:
         if sigma_max <= sigma_min:
-            raise UsageError(f"model.noise.sigma_max={sigma_max}: expected more than sigma_min={sigma_min}")
-        self.law, self.sigma_min, self.sigma_max, self.mean, self.std = law, sigma_min, sigma_max, mean, std
-        self.preserves_variance = law in ("linear", "cosine")
+            raise UsageError(f"noise.sigma_max={sigma_max}: expected more than sigma_min={sigma_min}")
+        self.sigma_min, self.sigma_max = sigma_min, sigma_max
         self._start, self._end = self._time(sigma_min), self._time(sigma_max)
 
+    @abstractmethod
     def _time(self, r: float) -> float:
-        """Return the law's own time s of a ratio."""
-        if self.law == "linear":
-            return (sqrt(BETA_START**2 + 2 * BETA_SLOPE * log1p(r * r)) - BETA_START) / BETA_SLOPE
-        if self.law == "cosine":
-            return 2 / pi * atan(r)
-        if self.law == "geometric":
-            return log(r)
-        return float(torch.special.ndtr(torch.tensor((log(r) - self.mean) / self.std, dtype=torch.float64)))
+        """Return the schedule's own time s of a ratio."""
+
+    @abstractmethod
+    def _ratio(self, s: Tensor) -> Tensor:
+        """Return r at the schedule's own time."""
+
+    @abstractmethod
+    def _slope(self, s: Tensor) -> Tensor:
+        """Return d log r / ds at the schedule's own time."""
+
+    def _own(self, t: Tensor) -> Tensor:
+        return self._start + (self._end - self._start) * t
 
     def ratio(self, t: Tensor) -> Tensor:
         """Return r = sigma_t / alpha_t, of t in [0, 1]."""
-        s = self._start + (self._end - self._start) * t
-        if self.law == "linear":
-            r = (BETA_START * s + BETA_SLOPE / 2 * s * s).expm1().sqrt()
-        elif self.law == "cosine":
-            r = (pi / 2 * s).tan()
-        elif self.law == "geometric":
-            r = s.exp()
-        else:
-            r = (self.mean + self.std * torch.special.ndtri(s)).exp()
-        return r.clamp(self.sigma_min, self.sigma_max)
+        return self._ratio(self._own(t)).clamp(self.sigma_min, self.sigma_max)
 
     def slope(self, t: Tensor) -> Tensor:
         """Return d log r / dt > 0, of t in [0, 1]."""
-        s = self._start + (self._end - self._start) * t
-        if self.law == "linear":
-            rate = BETA_START + BETA_SLOPE * s
-            slope = -rate / (2 * (-BETA_START * s - BETA_SLOPE / 2 * s * s).expm1())
-        elif self.law == "cosine":
-            slope = pi / (pi * s).sin()
-        elif self.law == "geometric":
-            slope = torch.ones_like(s)
-        else:
-            slope = self.std * (2 * pi) ** 0.5 * (torch.special.ndtri(s).square() / 2).exp()
-        return slope * (self._end - self._start)
+        return self._slope(self._own(t)) * (self._end - self._start)
 
     def alpha(self, t: Tensor) -> Tensor:
         """Return alpha_t: 1, or 1 / sqrt(1 + r²) where the variance is preserved."""
@@ -115,7 +86,7 @@ class Noise:
 
         Args:
             steps: how many.
-            rho: r^(1 / rho) falls evenly (7 in Karras et al.); None: the law's own time does.
+            rho: r^(1 / rho) falls evenly (7 in Karras et al.); None: the schedule's own time does.
 
         Returns:
             steps + 1 numbers.
@@ -125,6 +96,105 @@ class Noise:
             return [*self.ratio(t).tolist(), 0.0]
         top, bottom = self.sigma_max ** (1 / rho), self.sigma_min ** (1 / rho)
         return [*((bottom + (top - bottom) * t) ** rho).tolist(), 0.0]
+
+
+class Linear(NoiseSchedule):
+    """The variance added in a unit of time grows linearly: alpha² = exp(-(0.1 s + 9.95 s²)), variance preserving.
+
+    Reference: Denoising Diffusion Probabilistic Models, Jonathan Ho et al., 2020, https://arxiv.org/abs/2006.11239
+    """
+
+    preserves_variance = True
+
+    def _time(self, r: float) -> float:
+        return (sqrt(BETA_START**2 + 2 * BETA_SLOPE * log1p(r * r)) - BETA_START) / BETA_SLOPE
+
+    def _ratio(self, s: Tensor) -> Tensor:
+        return (BETA_START * s + BETA_SLOPE / 2 * s * s).expm1().sqrt()
+
+    def _slope(self, s: Tensor) -> Tensor:
+        return -(BETA_START + BETA_SLOPE * s) / (2 * (-BETA_START * s - BETA_SLOPE / 2 * s * s).expm1())
+
+
+class Cosine(NoiseSchedule):
+    """alpha = cos(pi s / 2), so r = tan(pi s / 2); variance preserving.
+
+    Reference: Improved Denoising Diffusion Probabilistic Models, Alex Nichol and Prafulla Dhariwal, 2021,
+        https://arxiv.org/abs/2102.09672
+    """
+
+    preserves_variance = True
+
+    def _time(self, r: float) -> float:
+        return 2 / pi * atan(r)
+
+    def _ratio(self, s: Tensor) -> Tensor:
+        return (pi / 2 * s).tan()
+
+    def _slope(self, s: Tensor) -> Tensor:
+        return pi / (pi * s).sin()
+
+
+class Geometric(NoiseSchedule):
+    """r = sigma_min (sigma_max / sigma_min)^t, alpha = 1.
+
+    Reference: Generative Modeling by Estimating Gradients of the Data Distribution, Yang Song and Stefano Ermon, 2019,
+        https://arxiv.org/abs/1907.05600
+    """
+
+    preserves_variance = False
+
+    def _time(self, r: float) -> float:
+        return log(r)
+
+    def _ratio(self, s: Tensor) -> Tensor:
+        return s.exp()
+
+    def _slope(self, s: Tensor) -> Tensor:
+        return torch.ones_like(s)
+
+
+class LogNormal(NoiseSchedule):
+    """log r ~ N(mean, std²) between the ends, alpha = 1.
+
+    Args:
+        sigma_min: smallest r, > 0: well below the finest detail of the data; images span 2, points have standard
+            deviation 1.
+        sigma_max: largest r, > sigma_min: at it nothing of the data can be told.
+        mean: of log r.
+        std: standard deviation of log r, > 0.
+
+    Reference: Elucidating the Design Space of Diffusion-Based Generative Models, Tero Karras et al., 2022,
+        https://arxiv.org/abs/2206.00364
+    """
+
+    preserves_variance = False
+
+    def __init__(
+        self,
+        *,
+        sigma_min: PositiveFloat = 0.01,
+        sigma_max: PositiveFloat = 80.0,
+        mean: float = -1.2,
+        std: PositiveFloat = 1.2,
+    ) -> None:
+        self.mean, self.std = mean, std
+        super().__init__(sigma_min=sigma_min, sigma_max=sigma_max)
+
+    def _time(self, r: float) -> float:
+        return float(torch.special.ndtr(torch.tensor((log(r) - self.mean) / self.std, dtype=torch.float64)))
+
+    def _ratio(self, s: Tensor) -> Tensor:
+        r: Tensor = (self.mean + self.std * torch.special.ndtri(s)).exp()
+        return r
+
+    def _slope(self, s: Tensor) -> Tensor:
+        slope: Tensor = self.std * (2 * pi) ** 0.5 * (torch.special.ndtri(s).square() / 2).exp()
+        return slope
+
+
+Noise = Annotated[NoiseSchedule, OneOf(linear=Linear, cosine=Cosine, geometric=Geometric, log_normal=LogNormal)]
+"""A noise schedule by its name."""
 
 
 class Coefficients(NamedTuple):

@@ -11,8 +11,10 @@ import torch
 
 from gentool.errors import RunError, UsageError
 
-FORMAT = 1
-"""Version of the checkpoint layout; readers refuse newer ones."""
+FORMAT = 2
+"""Version of the checkpoint's layout and of what its config calls things; readers refuse newer ones.
+
+2: noise schedules and networks are chosen by their own `_target_`; see `training.upgrades`."""
 
 
 def atomic_write(path: Path, write: Callable[[BinaryIO], object]) -> None:

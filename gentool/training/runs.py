@@ -16,6 +16,7 @@ from gentool.schema import check_values, find
 from gentool.space import DataSpace
 from gentool.training.checkpoints import read_checkpoint
 from gentool.training.folders import OUTPUTS
+from gentool.training.upgrades import upgraded
 
 MODEL_HOMES = ("gentool.models", "gentool.nn", "gentool.probability")
 DATA_HOMES = ("gentool.data",)
@@ -184,7 +185,7 @@ def build_model(config: Mapping[str, Any], space: DataSpace, weights: Mapping[st
     Raises:
         UsageError: if the config may not be built, or does not describe these weights.
     """
-    plain = completed(config["model"])
+    plain = completed(upgraded(config["model"], space.is_image))
     _allow(plain, MODEL_HOMES)
     build: Callable[[DataSpace], GenerativeModel] = instantiate(plain, _convert_="all")
     if weights is not None:

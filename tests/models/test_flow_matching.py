@@ -131,7 +131,7 @@ def test_unlabelled_log_prob_is_the_mixture():
 def test_bound_of_levels_gives_them_less_mass_than_one():
     """Over all 512 binary images the exponentials of a bound of log P sum to less than 1, not to nearly nothing."""
     with fork(0):
-        model = build("flow_matching", "states", "model.denoiser.kind=mlp")
+        model = build("flow_matching", "states", "model.denoiser=mlp")
         train("flow_matching", model, endless("states"), 20, lr=1e-2)
         model.eval().sampler.update({"steps": 4})
         states = torch.cartesian_prod(*[torch.arange(2)] * 9).reshape(-1, 1, 3, 3).to(torch.uint8)

@@ -6,30 +6,27 @@ from torch import nn
 from torch.nn import functional
 
 from gentool.errors import UsageError
-from gentool.nn import Network, denoiser
-from gentool.nn.denoiser import ResidualMLP
+from gentool.nn import Network
+from gentool.nn.denoiser import ResidualMLP, mlp
+from gentool.nn.dit import DiT, dit
+from gentool.nn.fit import fitting
 from gentool.nn.group_norm import GroupNorm, group_norm
-from gentool.nn.unet import Attention, UNet
+from gentool.nn.unet import Attention, UNet, unet
 from tests.spaces import space
 
 OPTIONS = {
-    "kind": "auto",
-    "hidden_features": [8, 12],
-    "octaves": 2,
-    "hidden_channels": [4, 6, 8],
-    "blocks": 1,
-    "patch": 1,
-    "attention": 4,
-    "activation": "silu",
-    "dropout": 0.0,
+    mlp: {"hidden_features": [8, 12], "octaves": 2},
+    unet: {"hidden_channels": [4, 6, 8], "blocks": 1, "patch": 1, "attention": 4},
+    dit: {"width": 16, "depth": 2, "heads": 2, "patch": 1, "octaves": 2},
 }
 SHAPES = [(2,), (1,), (1, 28, 28), (3, 16, 16), (1, 8, 8), (3, 13, 17), (1, 1, 1), (2, 5, 1)]
 
 
-def made(shape, classes=0, outputs=1, stirred=True, **options):
-    """A denoiser; stirred, its zeros are zero no more."""
+def made(shape, classes=0, outputs=1, stirred=True, build=None, **options):
+    """A denoiser, by default the one that fits the shape; stirred, its zeros are zero no more."""
     torch.manual_seed(0)
-    network = denoiser(space(shape), outputs, classes, **{**OPTIONS, **options})
+    build = build or fitting("denoiser", space(shape))
+    network = build(space(shape), outputs, classes, **{**OPTIONS[build], **options})
     if stirred:
         with torch.no_grad():
             for p in network.parameters():
@@ -45,52 +42,82 @@ def inputs(shape, n=3, classes=0, dtype=torch.float32):
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize(("classes", "outputs", "patch"), [(0, 1, 1), (3, 2, 2)])
-def test_any_shape_goes_in_and_comes_out(shape, classes, outputs, patch):
-    out = made(shape, classes, outputs, patch=patch)(*inputs(shape, classes=classes))
+@pytest.mark.parametrize("build", [mlp, unet, dit])
+def test_any_shape_goes_in_and_comes_out(shape, classes, outputs, patch, build):
+    if build is unet and len(shape) == 1:
+        return
+    options = {} if build is mlp else {"patch": patch}
+    out = made(shape, classes, outputs, build=build, **options)(*inputs(shape, classes=classes))
     assert out.shape == ((3, *shape) if outputs == 1 else (3, outputs, *shape))
     assert torch.isfinite(out).all()
 
 
-def test_auto_fits_the_data():
+def test_what_nobody_chose_fits_the_data():
     assert type(made((2,))) is ResidualMLP  # no Network: its sharpest edges are finer than bfloat16
     assert type(made((1, 8, 8)).body) is UNet
-    assert type(made((1, 8, 8), kind="mlp").body) is ResidualMLP
+    assert type(made((1, 8, 8), build=mlp).body) is ResidualMLP
+    assert type(made((2,), build=dit)) is DiT
 
 
 def test_what_does_not_fit_is_refused():
-    with pytest.raises(UsageError, match="kind=unet needs images"):
-        made((2,), kind="unet")
+    with pytest.raises(UsageError, match="denoiser=unet needs images"):
+        made((2,), build=unet)
+    with pytest.raises(UsageError, match="multiple"):
+        made((2,), build=dit, heads=3)
     with pytest.raises(UsageError, match="hidden_channels"):
         made((1, 8, 8), hidden_channels=[])
     with pytest.raises(UsageError, match="hidden_features"):
         made((2,), hidden_features=[])
 
 
+@pytest.mark.parametrize("build", [None, dit])
 @pytest.mark.parametrize("shape", [(2,), (1, 8, 8)])
-def test_it_gives_zeros_to_begin_with(shape):
-    assert not made(shape, stirred=False)(*inputs(shape)).any()
+def test_it_gives_zeros_to_begin_with(shape, build):
+    assert not made(shape, stirred=False, build=build)(*inputs(shape)).any()
 
 
+@pytest.mark.parametrize("shape", [(2,), (1, 8, 8)])
+def test_blocks_of_dit_are_the_identity_to_begin_with(shape):
+    network = made(shape, stirred=False, build=dit)
+    body = network.body if isinstance(network, Network) else network
+    h, c = torch.randn(3, 4, 16), torch.randn(3, 16)
+    for block in body.blocks:
+        assert torch.equal(block(h, c), h)
+
+
+def test_dit_knows_where_its_tokens_stand():
+    x, t, _ = inputs((1, 8, 8), 1)
+    network = made((1, 8, 8), build=dit).eval()
+    assert not torch.allclose(network(x.flip(-1), t).flip(-1), network(x, t), atol=1e-3)
+    x, t, _ = inputs((2,), 1)
+    network = made((2,), build=dit).eval()
+    assert not torch.allclose(network(x.flip(-1), t).flip(-1), network(x, t), atol=1e-3)
+
+
+@pytest.mark.parametrize("build", [None, dit])
 @pytest.mark.parametrize("shape", [(2,), (3, 13, 17)])
-def test_each_example_is_alone(shape):
-    network = made(shape, 3, patch=2).double().eval()
+def test_each_example_is_alone(shape, build):
+    options = {} if len(shape) == 1 else {"patch": 2}
+    network = made(shape, 3, build=build, **options).double().eval()
     x, t, y = inputs(shape, 5, 3, torch.float64)
     one = torch.cat([network(x[i : i + 1], t[i : i + 1], y[i : i + 1]) for i in range(5)])
     torch.testing.assert_close(network(x, t, y), one, rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.parametrize("build", [None, dit])
 @pytest.mark.parametrize("shape", [(2,), (1, 9, 9)])
-def test_gradients_reach_everything(shape):
-    network = made(shape, 3)
+def test_gradients_reach_everything(shape, build):
+    network = made(shape, 3, build=build)
     x, t, y = inputs(shape, 4, 3)
     network(x.requires_grad_(), t.requires_grad_(), y).square().sum().backward()
     for name, p in [*network.named_parameters(), ("x", x), ("t", t)]:
         assert p.grad is not None and p.grad.any(), f"nothing reaches {name}"
 
 
+@pytest.mark.parametrize("build", [None, dit])
 @pytest.mark.parametrize("shape", [(2,), (1, 8, 8)])
-def test_noise_and_labels_change_the_output(shape):
-    network = made(shape, 3)
+def test_noise_and_labels_change_the_output(shape, build):
+    network = made(shape, 3, build=build)
     x, t, _ = inputs(shape, 1)
     by_label = [network(x, t, torch.tensor([c])) for c in range(4)]  # 3: none is given
     assert all(not torch.allclose(a, b) for i, a in enumerate(by_label) for b in by_label[:i])

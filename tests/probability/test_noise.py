@@ -1,4 +1,4 @@
-"""Laws of noise, and what a network's output is read as."""
+"""Noise schedules, and what a network's output is read as."""
 
 from math import log
 
@@ -7,14 +7,15 @@ import torch
 
 from gentool.errors import UsageError
 from gentool.probability import noise as noises
-from gentool.probability.noise import Noise, denoised, output_of, score, weight
+from gentool.probability.noise import Cosine, Geometric, Linear, LogNormal, denoised, output_of, score, weight
 
-LAWS = ("linear", "cosine", "geometric", "log_normal")
+SCHEDULES = {"linear": Linear, "cosine": Cosine, "geometric": Geometric, "log_normal": LogNormal}
+LAWS = tuple(SCHEDULES)
 T = torch.linspace(0.002, 0.998, 200, dtype=torch.float64)
 
 
 def law(name, **to):
-    return Noise(**{"law": name, "sigma_min": 0.01, "sigma_max": 50.0, "mean": -1.2, "std": 1.2, **to})
+    return SCHEDULES[name](**{"sigma_min": 0.01, "sigma_max": 50.0, **to})
 
 
 def rises_from_end_to_end(noise):

@@ -9,7 +9,7 @@ import torch
 
 from gentool.errors import UsageError
 from gentool.probability import solvers
-from gentool.probability.noise import Noise
+from gentool.probability.noise import Geometric
 from gentool.probability.solvers import Counted, unseen
 
 MEAN, STD = torch.tensor([1.5, -0.5], dtype=torch.float64), torch.tensor([0.5, 2.0], dtype=torch.float64)
@@ -28,7 +28,7 @@ def best(z, r):
 
 
 def levels(steps, rho=7.0):
-    return Noise(law="geometric", sigma_min=LOW, sigma_max=HIGH, mean=0.0, std=1.0).levels(steps, rho)
+    return Geometric(sigma_min=LOW, sigma_max=HIGH).levels(steps, rho)
 
 
 def noise(n, seed=0):
