@@ -59,14 +59,38 @@ class Interrupted(GentoolError):
         return str(self.args[0])
 
 
+SYNONYMS = {
+    "fid": "frechet",
+    "kid": "kernel_distance",
+    "gpt": "transformer",
+    "lstm": "char_rnn",
+    "diffusion": "ddpm",
+    "score": "ncsn",
+    "rectified_flow": "flow_matching",
+    "autoencoder": "ae",
+    "em": "gmm",
+    "csv": "array",
+    "parquet": "array",
+    "folder": "image_folder",
+    "fit": "train",
+    "generate": "sample",
+}
+"""What other tools call it."""
+
+
 def nearest(value: object, choices: Iterable[str]) -> str:
     """Return a hint that names the choice nearest to a mistyped value, else all the choices.
 
     >>> nearest("mnits", ["digits", "mnist"])
     "did you mean 'mnist'?"
+    >>> nearest("FID", ["frechet", "nll"])
+    "did you mean 'frechet'?"
     >>> nearest("?", ["digits", "mnist"])
     'choose one of: digits, mnist'
     """
     names = sorted(set(choices))
-    close = difflib.get_close_matches(str(value), names, n=1, cutoff=0.5)
+    typed = str(value).lower()
+    meant = [SYNONYMS[typed]] if SYNONYMS.get(typed) in names else []
+    same = {name.lower(): name for name in names}
+    close = meant or [same[word] for word in difflib.get_close_matches(typed, same, n=1, cutoff=0.5)]
     return f"did you mean '{close[0]}'?" if close else f"choose one of: {', '.join(names)}"

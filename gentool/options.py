@@ -101,12 +101,25 @@ def _settled(value: Any, option: Option, context: Context, path: str) -> Any:
     if value is None and option.group and context.data is not None:
         value = {"kind": fitting(option.group, context.data)} if fitting(option.group, context.data) else None
     if isinstance(value, list):
-        return [_part(item, option, context, f"{path}.{i}") for i, item in enumerate(value)]
-    return _part(value, option, context, path)
+        return [part(item, option, context, f"{path}.{i}") for i, item in enumerate(value)]
+    return part(value, option, context, path)
 
 
-def _part(value: Any, option: Option, context: Context, path: str) -> Any:
-    """Complete one part: a name, or a mapping with a name or a `_target_`."""
+def part(value: Any, option: Option, context: Context, path: str) -> Any:
+    """Complete one part.
+
+    Args:
+        value: its name, or a mapping with its name or its `_target_`; what is neither is returned as it is.
+        option: which variants there are.
+        context: what was typed, and the kind of the data.
+        path: the dotted key it stands at.
+
+    Returns:
+        A mapping with a `_target_` and all its options.
+
+    Raises:
+        UsageError: for a name that does not exist, or an option that the part does not have.
+    """
     if isinstance(value, str):
         value = {"kind": value}
     if not isinstance(value, Mapping):

@@ -130,12 +130,14 @@ def _of_function(module: _Module, node: ast.FunctionDef, about: Mapping[str, str
 
 
 def _fields(module: _Module, node: ast.ClassDef) -> Iterator[tuple[str, Option]]:
-    """Yield the fields of a dataclass, inherited ones first."""
+    """Yield the fields of a dataclass, inherited ones first; one with another default keeps its description."""
+    inherited: dict[str, Option] = {}
     for base in node.bases:
         found = _resolve(module, base)
         if found is not None and isinstance(found[1], ast.ClassDef):
-            yield from _fields(found[0], found[1])
-    about = _descriptions(node)
+            inherited |= dict(_fields(found[0], found[1]))
+    yield from inherited.items()
+    about = {name: option.about for name, option in inherited.items()} | _descriptions(node)
     for item in node.body:
         if (
             isinstance(item, ast.AnnAssign)

@@ -168,20 +168,42 @@ def _completed(path: str, written: Mapping[str, Option], presets: Mapping[str, A
             if chosen and option.variants:
                 found.append(Option(key, names.get(str(chosen["_target_"]), ""), _about(stated, option)))
             found += _completed(key, written, chosen)
+            found += _of_others(key, option, {option.key for option in found})
         elif stated is not None and stated.value:
             found.append(stated._replace(comment=_about(stated, option)))
         elif default is not REQUIRED:
             found.append(Option(key, _yaml(default), _about(stated, option)))
+            found += _of_others(key, option, set())
         elif path:
             found.append(Option(key, "???", _about(stated, option)))
     return found
 
 
+def _of_others(key: str, option: signatures.Option, known: set[str]) -> list[Option]:
+    """Return the options that only other choices of a part have, each with the names of those that have it."""
+    found: dict[str, tuple[signatures.Option, list[str]]] = {}
+    for name in [*option.variants, *(choices(option.group) if option.group else ())]:
+        target = option.variants.get(name) or next(iter(target_of(choices(str(option.group))[name])), "")
+        part = signature(target)
+        for inner, described in part.options.items() if part is not None else ():
+            if f"{key}.{inner}" not in known:
+                found.setdefault(inner, (described, []))[1].append(name)
+    return [
+        Option(f"{key}.{inner}", _yaml(described.default), f"{', '.join(names)}: {_worded(described.about)}")
+        for inner, (described, names) in found.items()
+    ]
+
+
+def _worded(text: str) -> str:
+    """Return a description as one types its values."""
+    return re.sub(r"\bNone\b", "null", text).rstrip(".")
+
+
 def _about(stated: Option | None, option: signatures.Option) -> str:
     """Return the comment of the YAML, else the description of the signature, with the names that may be chosen."""
-    text = stated.comment if stated is not None and stated.comment else option.about
+    text = stated.comment if stated is not None and stated.comment else _worded(option.about)
     names = [*option.variants, *(choices(option.group) if option.group else ())]
-    return f"{text}: {', '.join(names)}" if names and names[0] not in text else text
+    return f"{text}; one of {', '.join(names)}" if names else text
 
 
 def _is_part_of(key: str, found: Sequence[Option]) -> bool:

@@ -21,7 +21,7 @@ from gentool.metrics.evaluation import BLOCK, Data, Draws, Evaluation, Metric, S
 from gentool.metrics.features import FeatureName, features_for
 from gentool.metrics.forecast import forecast
 from gentool.metrics.pace import duration
-from gentool.models.base import GenerativeModel, HasLikelihood
+from gentool.models.base import GenerativeModel, HasLikelihood, sampler_options
 from gentool.probability.ode import EXACT_DIMS
 from gentool.training.checkpoints import identity
 from gentool.training.runs import Loaded, load
@@ -145,7 +145,7 @@ def _is_costly(model: GenerativeModel | None) -> bool:
     if not isinstance(model, HasLikelihood) or model.space.dims <= EXACT_DIMS:
         return False
     convolves = any(isinstance(part, nn.Conv2d | nn.ConvTranspose2d) for part in model.modules())
-    fits = model.sampler.get("steps", 0) > 0  # a posterior of each example's own
+    fits = sampler_options(model).get("steps", 0) > 0  # a posterior of each example's own
     return model.likelihood == "ode" or (model.likelihood == "importance" and (convolves or fits))
 
 
@@ -156,8 +156,8 @@ def _from_run(loaded: Loaded, dataset: Mapping[str, Any] | Dataset, device: Devi
     stamp = {"binarize": loaded.config["dataset"].get("binarize", "none"), "weights": loaded.weights}
     if loaded.model.conditional:
         stamp["conditional"] = True
-    if loaded.model.sampler:
-        stamp["sampler"] = dict(loaded.model.sampler)
+    if options := sampler_options(loaded.model):
+        stamp["sampler"] = options
     return Subject(loaded.name, loaded, None, dataset_of(loaded, dataset, device.torch), stamp)
 
 

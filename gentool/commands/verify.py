@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from copy import copy
 from pathlib import Path
 from typing import Any, Literal
 
@@ -71,6 +72,6 @@ def _say(verdict: Verdict) -> None:
 def _again(loaded: Loaded, device: Device) -> GenerativeModel:
     """Build the model of a checkpoint once more, untrained, with the same sampling knobs."""
     other = build_model(loaded.config, loaded.model.space, None)
-    other.sampler.update(loaded.model.sampler)
+    other.sampler = copy(loaded.model.sampler)
     device.place(other)
     return other

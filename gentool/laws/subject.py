@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from gentool.batch import Batch
-from gentool.models.base import GenerativeModel
+from gentool.models.base import GenerativeModel, sampler_options
 from gentool.training.rng import fork
 
 NEUTRAL = {"temperature": 1, "top_k": None, "top_p": None, "guidance": 1}
@@ -87,5 +87,6 @@ def gap(a: Tensor, b: Tensor) -> float:
 
 def distort(model: GenerativeModel) -> str:
     """Return the sampling knobs that make samples follow another law than p(x), as typed; empty where there is none."""
-    found = {k: model.sampler[k] for k, v in NEUTRAL.items() if k in model.sampler and model.sampler[k] != v}
+    options = sampler_options(model)
+    found = {k: options[k] for k, v in NEUTRAL.items() if k in options and options[k] != v}
     return ", ".join(f"sampler.{key}={value}" for key, value in found.items())

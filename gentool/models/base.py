@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import copy
 from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 import torch
@@ -56,12 +57,18 @@ class Minimizer(Protocol):
         ...
 
 
+def sampler_options(model: "GenerativeModel") -> dict[str, Any]:
+    """Return the options of a model's sampler, by name."""
+    return dict(model.sampler if isinstance(model.sampler, Mapping) else vars(model.sampler))
+
+
 class GenerativeModel(nn.Module, ABC):
     """A model of data in `space`; the public space of x is always data space.
 
     Args:
         space: facts of the data.
-        sampler: what sampling can be asked for; every reader may override its values.
+        sampler: what sampling can be asked for, a mapping or an object with its options; every reader may override
+            its values.
 
     Attributes:
         conditional: whether the model is of p(x | y).
@@ -69,10 +76,12 @@ class GenerativeModel(nn.Module, ABC):
 
     conditional: bool = False
 
-    def __init__(self, space: DataSpace, sampler: Mapping[str, Any]) -> None:
+    sampler: Any
+
+    def __init__(self, space: DataSpace, sampler: Any) -> None:
         super().__init__()
         self.space = space
-        self.sampler = dict(sampler)
+        self.sampler = copy(sampler)
 
     def condition(self, conditional: bool) -> None:
         """Make it a model of p(x | y), or of p(x).

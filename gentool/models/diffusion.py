@@ -2,10 +2,10 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from typing import Annotated, Literal, cast
+from typing import Annotated, Literal
 
 import torch
-from pydantic import Field, PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat
 from torch import Tensor, nn
 
 from gentool.batch import Batch
@@ -19,46 +19,12 @@ from gentool.probability.diffusion_likelihood import Denoise, Flow, across, evid
 from gentool.probability.likelihoods import likelihood_for
 from gentool.probability.noise import Cosine, Noise, Parameterisation, denoised, score, weight
 from gentool.probability.ode import draw_probes
-from gentool.probability.solvers import Knobs, solver_of
+from gentool.probability.samplers import Ancestral, DiffusionSampler, Sampler
 from gentool.signatures import Group
 from gentool.space import DataSpace
 
 SHOWN_RATIOS = (0.1, 0.3, 1.0)
 """Noise, in standard deviations of the data, at which `fields` shows the score."""
-
-
-class Sampler(Knobs):
-    """What sampling can be asked for, beside the solver's knobs.
-
-    Attributes:
-        guidance: w of x0(no label) + w (x0(label) - x0(no label)).
-        clip: whether x0 of integer levels is kept within their range.
-        likelihood: what log_prob returns: the evidence bound, or the value of the probability flow.
-        ode_steps: of the flow, wherever it is followed.
-        visits: completion: times each step is taken.
-    """
-
-    guidance: float
-    clip: bool
-    likelihood: Literal["bound", "ode"]
-    ode_steps: PositiveInt
-    visits: PositiveInt
-
-
-SAMPLER: Sampler = {
-    "method": "ancestral",
-    "steps": 250,
-    "rho": None,
-    "eta": 0.0,
-    "churn": 0.0,
-    "inner_steps": 5,
-    "step_size": 0.2,
-    "guidance": 1.0,
-    "clip": True,
-    "likelihood": "bound",
-    "ode_steps": 40,
-    "visits": 5,
-}
 
 
 class Diffusion(GenerativeModel):
@@ -81,7 +47,7 @@ class Diffusion(GenerativeModel):
         conditional: whether the network sees the label.
         label_dropout: share of the examples, 0 to below 1, whose label is hidden in training: guidance needs some; only
             where conditional.
-        sampler: defaults of sampling.
+        sampler: how samples are drawn.
 
     Raises:
         UsageError: where options do not fit the data or each other.
@@ -93,6 +59,7 @@ class Diffusion(GenerativeModel):
     """
 
     scale: Tensor
+    sampler: DiffusionSampler
 
     def __init__(
         self,
@@ -105,7 +72,7 @@ class Diffusion(GenerativeModel):
         sigma_data: PositiveFloat | None = 1.0,
         conditional: bool = False,
         label_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1,
-        sampler: Sampler = SAMPLER,
+        sampler: Sampler = Ancestral(),
     ) -> None:
         super().__init__(space, sampler)
         self.condition(conditional)
@@ -122,7 +89,7 @@ class Diffusion(GenerativeModel):
     @property
     def likelihood(self) -> Literal["bound", "ode"]:
         """What `log_prob` returns: as sampler.likelihood says."""
-        return "bound" if self._knobs["likelihood"] == "bound" else "ode"
+        return "bound" if self.sampler.likelihood == "bound" else "ode"
 
     def begin(self, data: Pass) -> None:
         """Measure the data's root mean square, unless it is given."""
@@ -167,20 +134,15 @@ class Diffusion(GenerativeModel):
         return denoised(self.parameterisation, output, z, wide, self.scale)
 
     def _check(self) -> None:
-        solver_of(self._knobs)
-        if self._knobs["guidance"] != 1 and not (self.conditional and self.label_dropout):
+        if self.sampler.guidance != 1 and not (self.conditional and self.label_dropout):
             raise UsageError(
-                f"sampler.guidance={self._knobs['guidance']}: other than 1 it needs model.conditional=true and a "
+                f"sampler.guidance={self.sampler.guidance}: other than 1 it needs model.conditional=true and a "
                 "model.label_dropout above 0"
             )
 
-    @property
-    def _knobs(self) -> Sampler:
-        return cast(Sampler, self.sampler)
-
     def _guided(self, y: Tensor | None) -> Denoise:
         """Return (z, r (batch,)) -> x0 for labels, moved away from x0 without them by the sampler's guidance."""
-        w = self._knobs["guidance"]
+        w = self.sampler.guidance
 
         def denoise(z: Tensor, r: Tensor) -> Tensor:
             x0 = self._denoise(z, r, y)
@@ -194,17 +156,17 @@ class Diffusion(GenerativeModel):
     def _path(self, n: int, y: Tensor | None) -> tuple[solvers.Counted, Tensor, list[float]]:
         """Return the denoiser for labels (n,), noise at the largest ratio, and the ratios to visit."""
         self._check()
-        guided, knobs = self._guided(y), self._knobs
-        top = 1.0 if knobs["clip"] and self.space.levels is not None else float("inf")
+        guided, sampler = self._guided(y), self.sampler
+        top = 1.0 if sampler.clip and self.space.levels is not None else float("inf")
         denoise = solvers.Counted(lambda z, r: guided(z, z.new_full((len(z),), r)).clamp(-top, top))
         start = self.sample_latent(n) * (self.noise.sigma_max**2 + self.scale.square()).sqrt()
-        return denoise, start, self.noise.levels(knobs["steps"], knobs["rho"])
+        return denoise, start, self.noise.levels(sampler.steps, sampler.rho)
 
     def _draw(self, n: int, y: Tensor | None, seen: solvers.Seen) -> Tensor:
         """Draw n samples in data space."""
         denoise, start, levels = self._path(n, self.labels(n, y))
-        z = solver_of(self._knobs)(denoise, start, levels, seen)
-        self._evaluations = denoise.evaluations * (1 + (self._knobs["guidance"] != 1))
+        z = self.sampler(denoise, start, levels, seen)
+        self._evaluations = denoise.evaluations * (1 + (self.sampler.guidance != 1))
         return self.space.quantise(self.space.to_data(z))
 
     @torch.no_grad()
@@ -242,7 +204,7 @@ class Diffusion(GenerativeModel):
     def complete(self, x: Tensor, known: Tensor, y: Tensor | None = None) -> Tensor:
         """Draw what is unknown of x, given `known`; see `solvers.inpaint`."""
         denoise, start, levels = self._path(len(x), self.labels(len(x), y))
-        z = solvers.inpaint(denoise, start, levels, self.space.to_model(x), known, visits=self._knobs["visits"])
+        z = solvers.inpaint(denoise, start, levels, self.space.to_model(x), known, visits=self.sampler.visits)
         return torch.where(known, x, self.space.quantise(self.space.to_data(z)))
 
     def sample_latent(self, n: int) -> Tensor:
@@ -276,7 +238,7 @@ class Diffusion(GenerativeModel):
     def _flow(self, denoise: Denoise) -> Flow:
         """Return the probability flow between the noise schedule's ends."""
         low, high = self.noise.sigma_min, self.noise.sigma_max
-        return Flow(denoise, low, high, float(self.scale), steps=self._knobs["ode_steps"])
+        return Flow(denoise, low, high, float(self.scale), steps=self.sampler.ode_steps)
 
     @torch.no_grad()
     def log_prob(self, x: Tensor, y: Tensor | None = None, *, draws: int = 1) -> Tensor:

@@ -1,14 +1,14 @@
 """Flow matching: a network learns the velocity of straight paths from noise to data, and samples follow it."""
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import partial
 from math import log, pi
-from typing import Annotated, Literal, cast
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor, nn
-from typing_extensions import TypedDict
 
 from gentool.batch import Batch
 from gentool.errors import Unavailable, UsageError
@@ -20,40 +20,67 @@ from gentool.probability import ode, straight_path
 from gentool.probability.dequantise import dequantise, quantise
 from gentool.probability.ode import Method, draw_probes
 from gentool.probability.straight_path import TimeLaw, between
-from gentool.signatures import Group
+from gentool.signatures import Group, OneOf
 from gentool.space import DataSpace
 
 SHOWN_TIMES = (0.25, 0.5, 0.75, 0.95)
 """Times at which `fields` shows the velocity."""
 
 
-class Solver(TypedDict):
-    """How the velocity is followed.
+@dataclass(kw_only=True)
+class FlowSampler:
+    """What every sampler of flow matching can be asked for.
 
     Attributes:
-        method: of the solver: euler, heun, rk4, dopri5.
-        steps: of euler, heun and rk4.
-        tolerance: of a step of dopri5.
+        steps: equal steps of euler, heun and rk4, of 1, 2 and 4 network evaluations, and of completion; 1 or more.
+        guidance: w of v(no label) + w (v(label) - v(no label)): 1 is the model's own, more exaggerates the label (which
+            needs label dropout in training), 0 ignores it.
+        visits: completion: times each step is taken, 1 or more; few leave the two parts at odds.
     """
 
-    method: Method
-    steps: PositiveInt
-    tolerance: PositiveFloat
+    method: ClassVar[Method]
+
+    steps: PositiveInt = 50
+    guidance: NonNegativeFloat = 1.0
+    visits: PositiveInt = 10
 
 
-class Sampler(Solver):
-    """What sampling can be asked for.
+@dataclass(kw_only=True)
+class Euler(FlowSampler):
+    """Follow the velocity by equal steps of first order."""
+
+    method = "euler"
+
+
+@dataclass(kw_only=True)
+class Heun(FlowSampler):
+    """Follow the velocity by equal steps of second order."""
+
+    method = "heun"
+
+
+@dataclass(kw_only=True)
+class Rk4(FlowSampler):
+    """Follow the velocity by equal steps of fourth order."""
+
+    method = "rk4"
+
+
+@dataclass(kw_only=True)
+class Dopri5(FlowSampler):
+    """Follow the velocity by steps that adapt to a tolerance, of 6 network evaluations each.
 
     Attributes:
-        guidance: w of v(no label) + w (v(label) - v(no label)).
-        visits: completion: times each step is taken.
+        tolerance: of a step, absolute and relative, in standard deviations of the data, > 0.
     """
 
-    guidance: NonNegativeFloat
-    visits: PositiveInt
+    method = "dopri5"
+
+    tolerance: PositiveFloat = 1e-5
 
 
-SAMPLER: Sampler = {"method": "dopri5", "steps": 50, "tolerance": 1e-05, "guidance": 1.0, "visits": 10}
+Sampler = Annotated[FlowSampler, OneOf(euler=Euler, heun=Heun, rk4=Rk4, dopri5=Dopri5)]
+"""A sampler by its name."""
 
 
 class FlowMatching(GenerativeModel):
@@ -70,7 +97,7 @@ class FlowMatching(GenerativeModel):
         conditional: whether v sees the label.
         label_dropout: share of the examples, 0 to below 1, whose label is hidden in training: guidance needs some; only
             where conditional.
-        sampler: defaults of sampling.
+        sampler: how samples are drawn.
 
     Raises:
         UsageError: where options do not fit the data or each other.
@@ -81,6 +108,7 @@ class FlowMatching(GenerativeModel):
     """
 
     likelihood: Literal["ode"] = "ode"
+    sampler: FlowSampler
 
     def __init__(
         self,
@@ -91,7 +119,7 @@ class FlowMatching(GenerativeModel):
         coupling: Literal["independent", "ot"] = "independent",
         conditional: bool = False,
         label_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1,
-        sampler: Sampler = SAMPLER,
+        sampler: Sampler = Dopri5(),
     ) -> None:
         super().__init__(space, sampler)
         self.condition(conditional)
@@ -139,24 +167,20 @@ class FlowMatching(GenerativeModel):
         return quantise(v, self.space.levels, None).clamp(0, self.space.levels - 1).to(self.space.dtype)
 
     def _check(self) -> None:
-        if self._knobs["guidance"] != 1 and not (self.conditional and self.label_dropout):
+        if self.sampler.guidance != 1 and not (self.conditional and self.label_dropout):
             raise UsageError(
-                f"sampler.guidance={self._knobs['guidance']}: other than 1 it needs model.conditional=true and a "
+                f"sampler.guidance={self.sampler.guidance}: other than 1 it needs model.conditional=true and a "
                 "model.label_dropout above 0"
             )
 
     @property
-    def _knobs(self) -> Sampler:
-        return cast(Sampler, self.sampler)
-
-    @property
-    def _solver(self) -> Solver:
-        knobs = self._knobs
-        return {"method": knobs["method"], "steps": knobs["steps"], "tolerance": knobs["tolerance"]}
+    def _solver(self) -> dict[str, Any]:
+        tolerance = self.sampler.tolerance if isinstance(self.sampler, Dopri5) else 0.0
+        return {"method": self.sampler.method, "steps": self.sampler.steps, "tolerance": tolerance}
 
     def _field(self, y: Tensor | None) -> ode.Field:
         """Return (x, t) -> velocity for labels, moved away from that without them by the sampler's guidance."""
-        w = self._knobs["guidance"]
+        w = self.sampler.guidance
 
         def velocity(x: Tensor, t: Tensor) -> Tensor:
             v: Tensor = self.denoiser(x, t, y)
@@ -171,14 +195,14 @@ class FlowMatching(GenerativeModel):
         """Return x after each step of the sampler's solver."""
         self._check()
         path = list(ode.trajectory(field, x, t0, t1, **self._solver))
-        self._evaluations = path[-1].evaluations * (1 + (self._knobs["guidance"] != 1))
+        self._evaluations = path[-1].evaluations * (1 + (self.sampler.guidance != 1))
         return [step.x for step in path]
 
     def _drawn(self, n: int, y: Tensor | None) -> list[Tensor]:
         """Return what n samples pass through, from noise on."""
         field = self._field(self.labels(n, y))
         x0 = self.sample_latent(n)
-        if self._knobs["method"] != "dopri5":
+        if self.sampler.method != "dopri5":
             return [x0, *self._solved(field, x0, 0.0, 1.0)]
         with exact(self):  # it would take the rounding of bfloat16 for a field that asks for tiny steps
             return [x0, *self._solved(field, x0, 0.0, 1.0)]
@@ -204,7 +228,7 @@ class FlowMatching(GenerativeModel):
         """Draw what is unknown of x, given `known`, by the sampler's steps and visits; see `straight_path.inpaint`."""
         self._check()
         field, v = self._field(self.labels(len(x), y)), self._enter(x, 0.5)[0]
-        steps, visits = self._knobs["steps"], self._knobs["visits"]
+        steps, visits = self.sampler.steps, self.sampler.visits
         drawn = straight_path.inpaint(field, torch.randn_like(v), v, known, steps=steps, visits=visits)
         return torch.where(known, x, self._leave(drawn))
 

@@ -5,17 +5,11 @@ returns z at the end. How often it asked the denoiser is what `Counted` counts.
 """
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from itertools import pairwise
 from math import log, sqrt
-from typing import Annotated, Literal
 
 import torch
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
 from torch import Tensor
-from typing_extensions import TypedDict
-
-from gentool.errors import UsageError
 
 Denoise = Callable[[Tensor, float], Tensor]
 """Maps z (batch, *shape) and its ratio r of noise to signal to E[x | z], (batch, *shape)."""
@@ -25,57 +19,6 @@ Seen = Callable[[Tensor, float], None]
 
 Solver = Callable[[Denoise, Tensor, Sequence[float], Seen], Tensor]
 """Maps a denoiser, the start and the ratios to z at the last ratio."""
-
-
-class Knobs(TypedDict):
-    """What a solver can be asked for.
-
-    Attributes:
-        method: its name.
-        steps: levels of noise it visits.
-        rho: the levels' ratio to the power 1 / rho falls evenly; None: the noise law's own time does.
-        eta: ddim: share of the ancestral noise.
-        churn: heun: noise added over all steps (S_churn).
-        inner_steps: annealed_langevin: moves at each level.
-        step_size: annealed_langevin: of a move, in units of the level's variance.
-    """
-
-    method: Literal["ancestral", "ddim", "heun", "dpmpp_2m", "dpmpp_2m_sde", "annealed_langevin"]
-    steps: PositiveInt
-    rho: PositiveFloat | None
-    eta: NonNegativeFloat
-    churn: NonNegativeFloat
-    inner_steps: PositiveInt
-    step_size: Annotated[float, Field(gt=0, lt=4)]
-
-
-def solver_of(knobs: Knobs) -> Solver:
-    """Return the solver of that method, with its knobs.
-
-    Args:
-        knobs: the method's name and what it can be asked for.
-
-    Returns:
-        The solver.
-
-    Raises:
-        UsageError: where a knob is turned that the method does not have.
-    """
-    method = knobs["method"]
-    for knob, value, owner in (("eta", knobs["eta"], "ddim"), ("churn", knobs["churn"], "heun")):
-        if value and method != owner:
-            raise UsageError(f"sampler.{knob}={value}: only sampler.method={owner} has it, and method={method}; set 0")
-    match method:
-        case "ancestral":
-            return ancestral
-        case "ddim":
-            return partial(ddim, eta=knobs["eta"])
-        case "heun":
-            return partial(heun, churn=knobs["churn"])
-        case "dpmpp_2m" | "dpmpp_2m_sde":
-            return partial(dpmpp_2m, drawn=method == "dpmpp_2m_sde")
-        case _:
-            return partial(annealed_langevin, inner_steps=knobs["inner_steps"], step_size=knobs["step_size"])
 
 
 class Counted:

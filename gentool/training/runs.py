@@ -10,9 +10,10 @@ from hydra.utils import instantiate
 
 from gentool.device import Device
 from gentool.errors import Unavailable, UsageError, nearest
-from gentool.models.base import GenerativeModel
-from gentool.options import completed
-from gentool.schema import check_values, find
+from gentool.models.base import GenerativeModel, sampler_options
+from gentool.options import Context, completed, part
+from gentool.schema import check, check_values, find
+from gentool.signatures import signature
 from gentool.space import DataSpace
 from gentool.training.checkpoints import read_checkpoint
 from gentool.training.folders import OUTPUTS
@@ -155,20 +156,36 @@ def _duties(protocol: type) -> str:
 
 
 def override_sampler(model: GenerativeModel, values: Mapping[str, Any]) -> None:
-    """Set sampling knobs of a model, checked like the values of its config.
+    """Set options of a model's sampler, or choose another one, checked like the values of its config.
 
     Args:
         model: changed in place.
-        values: knobs to set, by name.
+        values: options to set, by name; `method` or `kind` chooses the sampler.
 
     Raises:
-        UsageError: if the model has no such knob, or the value does not fit it.
+        UsageError: if the sampler has no such option, or the value does not fit it.
     """
-    for key in values:
-        if key not in model.sampler:
-            hint = nearest(key, model.sampler) if model.sampler else "it has none"
-            raise UsageError(f"sampler.{key}: {type(model).__name__} has no such sampling knob; {hint}")
-    model.sampler.update(check_values(type(model), {"sampler": {**model.sampler, **values}})["sampler"])
+    if not values:
+        return
+    options = sampler_options(model)
+    described = signature(_dotted(type(model)))
+    option = described.options.get("sampler") if described is not None else None
+    if option is not None and option.variants:
+        node = {"_target_": _dotted(type(model.sampler)), **options, **values}
+        chosen = part(node, option, Context(typed={f"sampler.{key}" for key in values}), "sampler")
+        check(chosen, "sampler")
+        model.sampler = instantiate(chosen, _convert_="all")
+        return
+    given = {"method" if key == "kind" and "method" in options else key: value for key, value in values.items()}
+    for key in given:
+        if key not in options:
+            hint = nearest(key, options) if options else "it has none"
+            raise UsageError(f"sampler.{key}: {type(model).__name__} has no such sampling option; {hint}")
+    model.sampler.update(check_values(type(model), {"sampler": {**options, **given}})["sampler"])
+
+
+def _dotted(kind: type) -> str:
+    return f"{kind.__module__}.{kind.__qualname__}"
 
 
 def build_model(config: Mapping[str, Any], space: DataSpace, weights: Mapping[str, Any] | None) -> GenerativeModel:

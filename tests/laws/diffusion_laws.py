@@ -13,7 +13,7 @@ FINE = 24
 
 
 def decodes_what_it_encodes(model: Diffusion, batch: Batch) -> None:
-    model.sampler["ode_steps"] = FINE
+    model.sampler.ode_steps = FINE
     y = batch.y if model.conditional else None
     again = model.decode(model.encode(batch.x, y), y)
     if model.space.levels is None:
@@ -24,7 +24,7 @@ def decodes_what_it_encodes(model: Diffusion, batch: Batch) -> None:
 
 def flow_is_a_density(model: Diffusion, reach: float = 5.0, cells: int = 40) -> None:
     """exp log_prob, by the flow, integrates to one over the plane."""
-    model.sampler.update(likelihood="ode", ode_steps=12)
+    vars(model.sampler).update(likelihood="ode", ode_steps=12)
     line = (torch.arange(cells) + 0.5) / cells * 2 - 1
     x = model.space.to_data(reach * torch.cartesian_prod(line, line))
     cell = float((2 * reach / cells * model.space.scale).prod())
@@ -36,7 +36,7 @@ def probabilities_sum_to_no_more_than_one(model: Diffusion, draws: int = 400) ->
     """sum_x exp E log_prob <= sum_x P(x) = 1 over all examples there can be, of the bound and by the flow."""
     x = states(model.space)
     for kind, repeats, each in (("bound", draws, 1), ("ode", 10, 10)):
-        model.sampler.update(likelihood=kind, ode_steps=5)
+        vars(model.sampler).update(likelihood=kind, ode_steps=5)
         with fork(0):
             values = model.log_prob(x.repeat(repeats, 1, 1, 1), draws=each).double().unflatten(0, (repeats, -1))
         excess = values.var(0) / repeats / 2  # of the exponential of a mean that is not exact

@@ -10,6 +10,7 @@ from gentool.models import diffusion
 from gentool.models.diffusion import Diffusion
 from gentool.probability import diffusion_likelihood
 from gentool.training.rng import fork
+from gentool.training.runs import override_sampler
 from tests.laws.subjects import build, examples
 from tests.models.gaussian_denoiser import SCALE, STD, best_diffusion, density
 
@@ -26,7 +27,7 @@ def samples_have_the_moments(model: Diffusion, n: int = 4000) -> None:
 
 
 def flow_is_the_density(model: Diffusion) -> None:
-    model.sampler["likelihood"] = "ode"
+    model.sampler.likelihood = "ode"
     torch.testing.assert_close(model.log_prob(X), density(model.noise.sigma_min).log_prob(X), atol=2e-3, rtol=0)
 
 
@@ -35,7 +36,7 @@ def bound_is_below_by_a_known_gap(model: Diffusion, draws: int = 3000) -> None:
 
     But for the prior: it starts from N(0, high² + scale²), a little off.
     """
-    model.sampler["likelihood"] = "bound"
+    model.sampler.likelihood = "bound"
     low = model.noise.sigma_min
     v = model.space.to_model(X)
     read = -torch.distributions.Normal(0.0, low).entropy() * 2 - model.space.scale.log().sum()
@@ -162,8 +163,9 @@ def test_clipping_is_of_levels_only():
 @pytest.mark.parametrize(
     ("typed", "why"),
     [
-        (["model.sampler.eta=0.5"], "eta=0.5"),
-        (["model.sampler.method=ddim", "model.sampler.churn=3"], "churn=3"),
+        (["model.sampler.eta=0.5"], "eta=0.5: ancestral has no such option; ddim has it"),
+        (["model.sampler.method=ddim", "model.sampler.churn=3"], "churn=3: ddim has no such option; heun has it"),
+        (["model.sampler=ddim", "model.sampler.inner_steps=3"], "inner_steps=3: ddim .* annealed_langevin has it"),
         (["model.sampler.guidance=2"], "guidance=2"),
         (["model.sampler.guidance=2", "model.conditional=true", "model.label_dropout=0"], "guidance=2"),
     ],
@@ -175,7 +177,7 @@ def test_combinations_that_make_no_sense_are_refused(typed, why):
 
 def test_readers_are_refused_the_same():
     model = build("ddpm", "points")
-    model.sampler["guidance"] = 3.0
+    model.sampler.guidance = 3.0
     with pytest.raises(UsageError, match="guidance"):
         model.sample(2)
 
@@ -184,7 +186,7 @@ def test_every_method_draws():
     model = build("ddpm", "points")
     drawn = []
     for method in ("ancestral", "ddim", "heun", "dpmpp_2m", "dpmpp_2m_sde", "annealed_langevin"):
-        model.sampler["method"] = method
+        override_sampler(model, {"method": method, "steps": 4, "rho": None})
         with fork(0):
             drawn.append(model.sample(3))
         counts = {"heun": 7, "annealed_langevin": 21}
@@ -244,7 +246,7 @@ def test_guidance_goes_from_no_label_through_the_label():
     z, r = torch.randn(3, 2), torch.full((3,), 0.7)
     found = {}
     for w in (0.0, 1.0, 3.0):
-        model.sampler["guidance"] = w
+        model.sampler.guidance = w
         found[w] = model._guided(y)(z, r)
     free, given = model._denoise(z, r, torch.full((3,), 2)), model._denoise(z, r, y)
     assert not torch.allclose(free, given)
@@ -254,7 +256,7 @@ def test_guidance_goes_from_no_label_through_the_label():
 
 def test_unlabelled_log_prob_is_the_mixture():
     model, x = labelled(), torch.randn(3, 2)
-    model.sampler["likelihood"] = "ode"
+    model.sampler.likelihood = "ode"
     parts = torch.stack([model.log_prob(x, torch.full((3,), c)) for c in range(2)], 1)
     torch.testing.assert_close(model.log_prob(x), (parts + model.space.frequencies.log()).logsumexp(1))
     likeliest = (parts + model.space.frequencies.log()).argmax(1)

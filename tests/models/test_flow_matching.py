@@ -13,6 +13,7 @@ from gentool.models.flow_matching import FlowMatching
 from gentool.nn.condition import hide_labels
 from gentool.probability import straight_path
 from gentool.training.rng import fork
+from gentool.training.runs import override_sampler
 from tests.laws.subjects import SPACES, Subject, build, endless, examples, minimizer, train
 
 MEAN = torch.tensor([0.5, -1.0])
@@ -40,7 +41,7 @@ def gaussian(**sampler) -> FlowMatching:
     """A model whose velocity is the optimal one; the data are N(LOC + SCALE MEAN, SCALE² COVARIANCE)."""
     model = build("flow_matching", "points")
     model.denoiser = Optimal()
-    model.sampler.update({"method": "dopri5", "tolerance": 1e-6, **sampler})
+    override_sampler(model, sampler if "method" in sampler else {"method": "dopri5", "tolerance": 1e-6, **sampler})
     return model.eval()
 
 
@@ -104,7 +105,7 @@ def test_codes_of_gaussian_data_are_unit_noise():
 
 def test_trained_density_integrates_to_one():
     model = Subject("flow_matching", "points", 20).model()
-    model.sampler.update({"method": "dopri5", "tolerance": 1e-4})
+    override_sampler(model, {"method": "dopri5", "tolerance": 1e-4})
     axis = torch.linspace(-15, 15, 61)
     x = torch.cartesian_prod(axis, axis) + 1.0
     assert model.log_prob(x).exp().sum().item() * 0.25 == pytest.approx(1, abs=0.01)
@@ -113,7 +114,7 @@ def test_trained_density_integrates_to_one():
 @pytest.mark.parametrize("label", [None, 1])
 def test_trained_codes_decode(label):
     model = Subject("flow_matching", "points", 20, ("model.conditional=true",) if label else ()).model()
-    model.sampler.update({"method": "dopri5", "tolerance": 1e-6})
+    override_sampler(model, {"method": "dopri5", "tolerance": 1e-6})
     batch = examples("points", 8)
     y = torch.full((8,), label) if label else None
     torch.testing.assert_close(model.decode(model.encode(batch.x, y), y), batch.x, rtol=0, atol=5e-3)
@@ -133,7 +134,7 @@ def test_bound_of_levels_gives_them_less_mass_than_one():
     with fork(0):
         model = build("flow_matching", "states", "model.denoiser=mlp")
         train("flow_matching", model, endless("states"), 20, lr=1e-2)
-        model.eval().sampler.update({"steps": 4})
+        model.eval().sampler.steps = 4
         states = torch.cartesian_prod(*[torch.arange(2)] * 9).reshape(-1, 1, 3, 3).to(torch.uint8)
         mass = model.log_prob(states, draws=2).exp().sum().item()
     assert model.likelihood == "ode"
@@ -142,7 +143,7 @@ def test_bound_of_levels_gives_them_less_mass_than_one():
 
 def test_draws_are_averaged_in_nats():
     model, x = Subject("flow_matching", "grey").model(), examples("grey", 2).x
-    model.sampler["steps"] = 2
+    model.sampler.steps = 2
     with fork(0):
         each = torch.stack([model.log_prob(x) for _ in range(3)])
     with fork(0):
@@ -173,7 +174,7 @@ def test_guidance_moves_away_from_no_label():
     plain, free = model.denoiser(x, t, y), model.denoiser(x, t, torch.full((4,), 2))
     assert not torch.allclose(plain, free)
     for w in (0.0, 1.0, 3.0):
-        model.sampler["guidance"] = w
+        model.sampler.guidance = w
         torch.testing.assert_close(model._field(y)(x, t), free + w * (plain - free))
 
 

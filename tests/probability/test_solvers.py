@@ -7,7 +7,6 @@ from math import log2
 import pytest
 import torch
 
-from gentool.errors import UsageError
 from gentool.probability import solvers
 from gentool.probability.noise import Geometric
 from gentool.probability.solvers import Counted, unseen
@@ -172,11 +171,3 @@ def test_inpainting_draws_the_conditional():
 def test_inpainting_needs_its_visits():
     with pytest.raises(AssertionError):
         unknown_follows_the_known(1)
-
-
-def test_knobs_of_another_method_are_refused():
-    knobs = {"method": "heun", "steps": 5, "rho": 7.0, "eta": 0.5, "churn": 0.0, "inner_steps": 1, "step_size": 0.1}
-    with pytest.raises(UsageError, match="eta=0.5"):
-        solvers.solver_of(knobs)
-    with pytest.raises(UsageError, match="churn=2"):
-        solvers.solver_of({**knobs, "method": "ancestral", "eta": 0.0, "churn": 2.0})
