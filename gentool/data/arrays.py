@@ -36,8 +36,8 @@ def array(
         path: the file.
         label: the column of a `.csv` or `.parquet` that holds labels, integers or words, by its name or number.
         caption: auto (the condition is the `caption` array of a `.npz`, where it has one); None: captions are left out.
-        validation: share of the examples held out to choose the best checkpoint; 0 = none.
-        test: share of the examples held out for the test; 0 = none.
+        validation: fraction of the examples held out to choose the best checkpoint; 0 = none.
+        test: fraction of the examples held out for the test; 0 = none.
         seed: of the split.
 
     Returns:
@@ -104,8 +104,8 @@ def image_array(
         caption: auto (the condition is the `caption` array of a `.npz`, where it has one); None: captions are left out.
         flip: none, or horizontal (half of the training images mirrored left to right, afresh at each visit).
         binarize: none, static (drawn once), dynamic (drawn afresh each visit), threshold (above half).
-        validation: share of the examples held out to choose the best checkpoint; 0 = none.
-        test: share of the examples held out for the test; 0 = none.
+        validation: fraction of the examples held out to choose the best checkpoint; 0 = none.
+        test: fraction of the examples held out for the test; 0 = none.
         seed: of the split and of fixed binarisation.
 
     Returns:

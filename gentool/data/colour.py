@@ -56,7 +56,7 @@ def cifar10(
         root: folder that holds cifar-10-batches-py, or cifar10-jpg; None: this user's cache.
         flip: none, or horizontal (half of the training images mirrored left to right, afresh at each visit).
         binarize: none, static (drawn once), dynamic (drawn afresh each visit), threshold (above half).
-        validation: share of the training images held out to choose the best checkpoint; 0 = none, train on all.
+        validation: fraction of the training images held out to choose the best checkpoint; 0 = none, train on all.
         seed: of the split and of fixed binarisation.
 
     Returns:
@@ -96,7 +96,7 @@ def svhn(
     Args:
         root: folder that holds train_32x32.mat and test_32x32.mat; None: this user's cache.
         binarize: none, static (drawn once), dynamic (drawn afresh each visit), threshold (above half).
-        validation: share of the training images held out to choose the best checkpoint; 0 = none, train on all.
+        validation: fraction of the training images held out to choose the best checkpoint; 0 = none, train on all.
         seed: of the split and of fixed binarisation.
 
     Returns:

@@ -181,7 +181,7 @@ def shares(
     Args:
         train: all examples, or those a dataset keeps for training.
         test: a test split of the dataset's own, or None.
-        validation: share of `train` held out for validation.
+        validation: fraction of `train` held out for validation.
         test_share: share of `train` held out for the test, where `test` is None.
         seed: of the shuffle.
 
@@ -215,7 +215,7 @@ def image_dataset(
         classes: number of classes, 0 without labels.
         class_names: names of the classes, where they have names.
         binarize: how levels become 0 and 1. Validation and test are fixed by (seed, row), whatever the batches.
-        validation: share of `train` held out for validation.
+        validation: fraction of `train` held out for validation.
         test_share: share of `train` held out for the test, where `test` is None.
         seed: of the split and of fixed binarisation.
 
@@ -258,7 +258,7 @@ def point_dataset(
         classes: number of classes, 0 without labels.
         class_names: names of the classes, where they have names.
         has_ties: whether columns may hold few distinct values; in training they get the noise of `tie_noise`.
-        validation: share of the examples held out for validation.
+        validation: fraction of the examples held out for validation.
         test_share: share of the examples held out for the test.
         seed: of the split.
 

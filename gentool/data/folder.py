@@ -57,8 +57,9 @@ def image_folder(
             there are such); None: captions are left out.
         flip: none, or horizontal (half of the training images mirrored left to right, afresh at each visit).
         binarize: none, static (drawn once), dynamic (drawn afresh each visit), threshold (above half).
-        validation: share of the images held out to choose the best checkpoint, where DIR has no valid folder; 0 = none.
-        test: share of the images held out for the test, where DIR has no test folder; 0 = none.
+        validation: fraction of the images held out to choose the best checkpoint, where DIR has no valid folder; 0 =
+            none.
+        test: fraction of the images held out for the test, where DIR has no test folder; 0 = none.
         seed: of the split and of fixed binarisation.
         cache: folder for decoded images, one byte a channel and pixel; None: this user's cache.
         workers: threads that decode ahead in the first pass, 1 or more.

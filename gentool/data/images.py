@@ -118,8 +118,8 @@ def digits(
 
     Args:
         binarize: none, static (drawn once), dynamic (drawn afresh each visit), threshold (above half).
-        validation: share of the examples held out to choose the best checkpoint; 0 = none.
-        test: share of the examples held out for the test; 0 = none.
+        validation: fraction of the examples held out to choose the best checkpoint; 0 = none.
+        test: fraction of the examples held out for the test; 0 = none.
         seed: of the split and of fixed binarisation.
 
     Returns:
@@ -140,7 +140,7 @@ def mnist(
     Args:
         root: folder that holds MNIST/raw; None: this user's cache.
         binarize: none, static (drawn once), dynamic (drawn afresh each visit), threshold (above half).
-        validation: share of the training images held out to choose the best checkpoint; 0 = none, train on all.
+        validation: fraction of the training images held out to choose the best checkpoint; 0 = none, train on all.
         seed: of the split and of fixed binarisation.
 
     Returns:
@@ -163,7 +163,7 @@ def fashion_mnist(
         root: folder that holds FashionMNIST/raw; None: this user's cache.
         flip: none, or horizontal (half of the training images mirrored left to right, afresh at each visit).
         binarize: none, static (drawn once), dynamic (drawn afresh each visit), threshold (above half).
-        validation: share of the training images held out to choose the best checkpoint; 0 = none, train on all.
+        validation: fraction of the training images held out to choose the best checkpoint; 0 = none, train on all.
         seed: of the split and of fixed binarisation.
 
     Returns:
@@ -180,7 +180,7 @@ def kmnist(
     Args:
         root: folder that holds KMNIST/raw; None: this user's cache.
         binarize: none, static (drawn once), dynamic (drawn afresh each visit), threshold (above half).
-        validation: share of the training images held out to choose the best checkpoint; 0 = none, train on all.
+        validation: fraction of the training images held out to choose the best checkpoint; 0 = none, train on all.
         seed: of the split and of fixed binarisation.
 
     Returns:
@@ -203,7 +203,7 @@ def emnist(
         root: folder that holds EMNIST/raw; None: this user's cache.
         subset: balanced (47 classes), byclass (62), bymerge (47), digits (10), letters (26), mnist (10).
         binarize: none, static (drawn once), dynamic (drawn afresh each visit), threshold (above half).
-        validation: share of the training images held out to choose the best checkpoint; 0 = none, train on all.
+        validation: fraction of the training images held out to choose the best checkpoint; 0 = none, train on all.
         seed: of the split and of fixed binarisation.
 
     Returns:

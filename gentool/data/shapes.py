@@ -36,8 +36,8 @@ def shapes(
         objects: on each canvas, 1 or 2; two stand left of, right of, above or below each other.
         examples: images drawn, over all splits.
         caption: auto (the condition is a caption such as "a small red disc"); None: the label.
-        validation: share of the examples held out to choose the best checkpoint; 0 = none.
-        test: share of the examples held out for the test; 0 = none.
+        validation: fraction of the examples held out to choose the best checkpoint; 0 = none.
+        test: fraction of the examples held out for the test; 0 = none.
         seed: of the draw and the split.
 
     Returns:

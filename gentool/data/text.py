@@ -83,8 +83,8 @@ def text(
         root: folder that holds tinyshakespeare/input.txt; None: this user's cache.
         symbol: what a token is: character (those of the file) or byte (256, any text).
         context: tokens an example, 2 or more: what a model sees at once, and the length of a sample.
-        validation: share of the text held out to choose the best checkpoint, before the test's; 0 = none.
-        test: share of the text held out for the test: its end; 0 = none.
+        validation: fraction of the text held out to choose the best checkpoint, before the test's; 0 = none.
+        test: fraction of the text held out for the test: its end; 0 = none.
 
     Returns:
         The dataset: levels are the symbols, examples their windows.

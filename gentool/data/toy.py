@@ -34,8 +34,8 @@ def ring(
         radius: of the circle, > 0.
         sigma: standard deviation of each Gaussian, > 0.
         examples: points drawn, over all splits, 3 or more.
-        validation: share of the examples held out to choose the best checkpoint; 0 = none.
-        test: share of the examples held out for the test; 0 = none.
+        validation: fraction of the examples held out to choose the best checkpoint; 0 = none.
+        test: fraction of the examples held out for the test; 0 = none.
         seed: of the draw and the split.
 
     Returns:
@@ -62,8 +62,8 @@ def grid(
         spacing: between neighbours, > 0: they stand at -4, -2, 0, 2, 4.
         sigma: standard deviation of each Gaussian, > 0.
         examples: points drawn, over all splits, 3 or more.
-        validation: share of the examples held out to choose the best checkpoint; 0 = none.
-        test: share of the examples held out for the test; 0 = none.
+        validation: fraction of the examples held out to choose the best checkpoint; 0 = none.
+        test: fraction of the examples held out for the test; 0 = none.
         seed: of the draw and the split.
 
     Returns:
@@ -86,8 +86,8 @@ def moons(
     Args:
         noise: standard deviation of the noise, 0.01 to 10; the arcs have radius 1.
         examples: points drawn, over all splits, 3 or more.
-        validation: share of the examples held out to choose the best checkpoint; 0 = none.
-        test: share of the examples held out for the test; 0 = none.
+        validation: fraction of the examples held out to choose the best checkpoint; 0 = none.
+        test: fraction of the examples held out for the test; 0 = none.
         seed: of the draw and the split.
 
     Returns:
@@ -111,8 +111,8 @@ def checkerboard(
         squares: along one side of the board, even.
         side: of one square, > 0: the board spans [-4, 4].
         examples: points drawn, over all splits, 3 or more.
-        validation: share of the examples held out to choose the best checkpoint; 0 = none.
-        test: share of the examples held out for the test; 0 = none.
+        validation: fraction of the examples held out to choose the best checkpoint; 0 = none.
+        test: fraction of the examples held out for the test; 0 = none.
         seed: of the draw and the split.
 
     Returns:
@@ -139,8 +139,8 @@ def two_gaussians(
         distance: between the two means, 0 or more.
         sigma: standard deviation of each Gaussian, > 0.
         examples: points drawn, over all splits, 3 or more.
-        validation: share of the examples held out to choose the best checkpoint; 0 = none.
-        test: share of the examples held out for the test; 0 = none.
+        validation: fraction of the examples held out to choose the best checkpoint; 0 = none.
+        test: fraction of the examples held out for the test; 0 = none.
         seed: of the draw and the split.
 
     Returns:
@@ -167,8 +167,8 @@ def mixture(
         means: of the components, one or two numbers each.
         sigmas: standard deviations of the components, > 0.
         examples: points drawn, over all splits, 3 or more.
-        validation: share of the examples held out to choose the best checkpoint; 0 = none.
-        test: share of the examples held out for the test; 0 = none.
+        validation: fraction of the examples held out to choose the best checkpoint; 0 = none.
+        test: fraction of the examples held out for the test; 0 = none.
         seed: of the draw and the split.
 
     Returns:

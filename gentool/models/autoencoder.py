@@ -44,19 +44,19 @@ class Autoencoder(GenerativeModel):
 
     Args:
         space: the data's facts.
-        latent_dim: numbers a code has, 1 or more; 2 can be drawn as a map (gentool latent).
-        reconstruction: the loss: cross_entropy (pixels as shares of white; integer levels only) or squared_error; auto:
-            cross_entropy, of reals squared_error.
-        corruption: done to x in training, which the model learns to mend: none, gaussian, salt_pepper, masking_noise
-            (single pixels to black) or mask (a black square).
-        level: of the corruption, 0 to 1: gaussian: deviation as a share of the range (reals: of their deviation); the
-            others: share of the pixels.
-        density: what is fitted to the codes after training, and saved: gaussian (one) or mixture.
-        components: Gaussians of a mixture, 1 or more.
-        conditional: whether f and g see the label; each class has a density of its own then.
-        encoder: makes f: (space, outputs, classes) -> Network.
-        decoder: makes g: (space, inputs, outputs_per_dim, classes) -> Network.
-        sampler: defaults of sampling.
+        latent_dim: dimensions of the code, 1 or more; 2 can be drawn as a map (gentool latent).
+        reconstruction: the loss: cross_entropy (pixels as probabilities of white; integer levels only) or
+            squared_error; auto: cross_entropy for integer levels, squared_error for reals.
+        corruption: applied to x in training, for the model to undo: none, gaussian, salt_pepper, masking_noise (single
+            pixels set to black) or mask (a black square).
+        level: strength of the corruption, 0 to 1. For gaussian, the noise's standard deviation as a fraction of the
+            range of levels (for reals, of their standard deviation); for the others, the fraction of the pixels.
+        density: fitted to the codes after training, so that the model can sample: gaussian (one) or mixture.
+        components: Gaussians in a mixture, 1 or more.
+        conditional: whether encoder and decoder are given the label; each class then has its own density of codes.
+        encoder: builds f: (space, outputs, classes) -> Network.
+        decoder: builds g: (space, inputs, outputs_per_dim, classes) -> Network.
+        sampler: what sampling does unless asked otherwise.
 
     Raises:
         UsageError: where options do not fit the data.

@@ -85,12 +85,12 @@ class Autoregressive(GenerativeModel):
 
     Args:
         space: the data's facts.
-        network: makes the network: (space, outputs_per_dim, classes) -> Network.
-        likelihood: p(x_i | x_<i): bernoulli (2 levels), categorical (levels, text), logistic_mixture (levels),
-            gaussian_mixture (reals); auto: the first that fits, beyond 32 levels logistic_mixture.
-        components: of a mixture, 1 or more.
-        conditional: whether the network sees the label.
-        sampler: defaults of sampling.
+        network: builds the network: (space, outputs_per_dim, classes) -> Network.
+        likelihood: p(x_i | x_<i): bernoulli (2 levels), categorical (levels, text), logistic_mixture (levels) or
+            gaussian_mixture (reals); auto: the first that fits, but logistic_mixture above 32 levels.
+        components: components of a mixture, 1 or more.
+        conditional: whether the network is given the label.
+        sampler: what sampling does unless asked otherwise.
 
     Raises:
         UsageError: where options do not fit the data.

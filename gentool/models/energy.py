@@ -76,19 +76,20 @@ class EnergyModel(GenerativeModel):
 
     Args:
         space: the data's facts.
-        network: makes f: (space, classes) -> a network.
-        chain: how the chains of training go.
-        buffer: chains that are kept from update to update, 1 or more.
-        restarts: share of an update's chains that begin anew, from noise (of the cube or the Gaussian), 0 to 1.
-        alpha: weight of the squared energies, 0 or more; without it energies drift away.
-        data_noise: deviation of the noise on data, in model space, 0 or more: without it levels are spikes that no
-            chain finds.
-        base: points only: deviation of the Gaussian that the network tilts, in units of the data's.
-        principal_components: 0 or more, fewer than dimensions: the network tilts a Gaussian fitted to the data, of so
-            many free directions, and chains begin there; None: base's of points, of images nothing: the cube [-1, 1]^d,
-            whose walls are mirrors.
-        conditional: whether E(x, y) sees the label.
-        sampler: defaults of sampling.
+        network: builds f: (space, classes) -> network.
+        chain: the Markov chains of training.
+        buffer: chains kept from one update to the next, 1 or more.
+        restarts: fraction of an update's chains that restart from noise, 0 to 1.
+        alpha: weight of the squared energies, 0 or more; without it energies drift.
+        data_noise: standard deviation of the noise added to data, in model space, 0 or more; without it integer levels
+            are spikes that no chain finds.
+        base: points only: standard deviation of the Gaussian base measure that the network tilts, in units of the
+            data's.
+        principal_components: free directions, 0 or more and fewer than dimensions, of a Gaussian that is fitted to the
+            data, which the network tilts and where chains start. None: for points the Gaussian of base; for images
+            none, and chains reflect at the walls of the cube [-1, 1]^d.
+        conditional: whether E(x, y) depends on the label.
+        sampler: what sampling does unless asked otherwise.
 
     Raises:
         UsageError: of text, whose symbols have no gradient.

@@ -48,16 +48,16 @@ class Flow(GenerativeModel):
 
     Args:
         space: the data's facts.
-        transform: makes f, from v (batch, *space.shape) to noise (batch, dims): (space, classes) -> Transform.
-        prior: p(z) of the noise: normal (standard) or mixture (of Gaussians, learned with the rest), for data in
-            separate pieces.
-        components: Gaussians of a mixture prior, 1 or more; a few more than the data has modes.
-        dequantisation: of integer levels: uniform noise, or variational (Flow++): learned with the flow, for a tighter
-            bound.
-        alpha: integer levels only: logit(alpha + (1 - 2 alpha) x), 0 < alpha < 0.5; None: centred, no logit, as the
-            paper.
-        conditional: whether f sees the label.
-        sampler: defaults of sampling.
+        transform: builds f, from v (batch, *space.shape) to noise (batch, dims): (space, classes) -> Transform.
+        prior: p(z), the base distribution: normal (standard), or mixture (of Gaussians, learned with the flow) for data
+            in separate clusters.
+        components: Gaussians in a mixture prior, 1 or more; a few more than the data has modes.
+        dequantisation: noise added to integer levels: uniform, or variational (Flow++): learned with the flow, for a
+            tighter bound.
+        alpha: integer levels only: the flow sees logit(alpha + (1 - 2 alpha) x), 0 < alpha < 0.5, which spreads black
+            and white far apart, so that an uncertain pixel costs little; None: x centred, without a logit.
+        conditional: whether f is given the label.
+        sampler: what sampling does unless asked otherwise.
 
     Raises:
         UsageError: where options do not fit the data.

@@ -43,16 +43,16 @@ class GAN(GenerativeModel):
         space: the data's facts.
         latent_dim: dimensions of z, 1 or more.
         objective: minimax, non_saturating, least_squares, hinge or wasserstein.
-        penalty: on the critic's gradient: one_centred and zero_centred (between data and samples), r1 (at data) or
-            none.
-        penalty_weight: of the penalty, 0 or more.
-        weight_clip: largest |weight| of the critic, > 0, as wgan has it; None: no clipping.
-        critic_steps: steps of the critic for one of the generator, 1 or more.
-        packing: examples that the critic sees together (PacGAN), 1 to 64: several show it collapse.
-        conditional: whether G and f see the label; f by projection.
-        generator: makes G: (space, latent_dim, classes) -> network of (z, y).
-        critic: makes f: (space, packing, classes) -> network of (x, y), one number an example.
-        sampler: defaults of sampling.
+        penalty: on the norm of the critic's gradient: one_centred or zero_centred (between data and samples), r1 (at
+            data) or none.
+        penalty_weight: weight of the penalty, 0 or more.
+        weight_clip: largest |weight| of the critic, > 0, as in the first Wasserstein GAN; None: no clipping.
+        critic_steps: critic steps per generator step, 1 or more.
+        packing: examples that the critic judges together (PacGAN), 1 to 64; several show it mode collapse.
+        conditional: whether G and f are given the label, f by projection.
+        generator: builds G: (space, latent_dim, classes) -> network of (z, y).
+        critic: builds f: (space, packing, classes) -> network of (x, y), one number an example.
+        sampler: what sampling does unless asked otherwise.
 
     Raises:
         UsageError: where options do not fit the data or each other.

@@ -46,13 +46,14 @@ class Gaussian(GenerativeModel):
 
     Args:
         space: the data's facts.
-        divergence: ml (closed form), or by gradients kl (the same fit), mmd (between the two), js (picks a mode).
+        divergence: what is minimised: ml (maximum likelihood, in closed form), or by gradients kl (the same fit), mmd
+            (maximum mean discrepancy) or js (Jensen-Shannon, which picks a mode).
         covariance: full, diagonal, or isotropic (one standard deviation).
-        floor: ml only: added to every variance, 0 to 1, in units of the data's.
-        bandwidth: mmd only: of its Gaussian kernel, > 0, in units of the data's standard deviation; wide ones see
-            moments, narrow ones a mode.
-        density: js only: the density of the data; the toy sets' recipes give it.
-        sampler: defaults of sampling.
+        floor: ml only: added to every variance, 0 to 1, in units of the data's variance.
+        bandwidth: mmd only: standard deviation of its Gaussian kernel, > 0, in units of the data's; a wide one matches
+            moments, a narrow one a single mode.
+        density: js only: the density of the data, which the recipes of the toy sets give.
+        sampler: what sampling does unless asked otherwise.
 
     Raises:
         UsageError: where the divergence does not fit the data.

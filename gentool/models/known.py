@@ -53,8 +53,8 @@ class Known(GenerativeModel):
 
     Args:
         space: the data's facts.
-        density: p(x); the toy sets' recipes give it.
-        sampler: defaults of sampling.
+        density: p(x), which the recipes of the toy sets give.
+        sampler: what sampling does unless asked otherwise.
 
     Raises:
         UsageError: where the density is not known, or of other points than the data.

@@ -46,11 +46,12 @@ class Mixture(GenerativeModel):
 
     Args:
         space: the data's facts.
-        components: Gaussians, 1 or more (of each class where conditional); 1 is the sample mean and covariance.
-        covariance: full, or diagonal (many dimensions, few examples).
-        floor: added to every variance, 0 to 1, in units of the data's; keeps a Gaussian from closing in on one example.
-        conditional: whether there is a mixture for each class, p(x | y).
-        sampler: defaults of sampling.
+        components: Gaussians, 1 or more (for each class where conditional); 1 gives the sample mean and covariance.
+        covariance: full, or diagonal (for many dimensions or few examples).
+        floor: added to every variance, 0 to 1, in units of the data's variance; keeps a Gaussian from collapsing onto
+            one example.
+        conditional: whether each class has its own mixture, p(x | y).
+        sampler: what sampling does unless asked otherwise.
 
     Raises:
         UsageError: where the data are symbols, have no classes to condition on, or fewer examples than components.

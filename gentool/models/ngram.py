@@ -54,11 +54,13 @@ class NGram(GenerativeModel):
 
     Args:
         space: the data's facts.
-        order: symbols of an n-gram, 1 or more: each is predicted from the order - 1 before it.
-        smoothing: how a context leans on those shorter: discount (a part of each count), dirichlet (as a prior).
-        amount: discount: the part, between 0 and 1; dirichlet: the examples the prior is worth, > 0.
-        conditional: whether each class has counts of its own.
-        sampler: defaults of sampling.
+        order: symbols in an n-gram, 1 or more: each is predicted from the order - 1 before it.
+        smoothing: how a context backs off to shorter ones: discount (absolute discounting) or dirichlet (they are its
+            prior).
+        amount: discount: subtracted from each count, between 0 and 1; dirichlet: how many examples the prior is worth,
+            > 0.
+        conditional: whether each class has its own counts.
+        sampler: what sampling does unless asked otherwise.
 
     Raises:
         UsageError: where the data is real, or the table would be too large.

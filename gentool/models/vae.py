@@ -54,19 +54,20 @@ class VAE(GenerativeModel):
         latent_dim: dimensions of z, 1 or more; 2 can be drawn as a map (gentool latent).
         likelihood: p(x | z): bernoulli (2 levels), discretised_logistic or categorical (integer levels), gaussian
             (reals, or levels by the mass of their bins); auto: the first that fits.
-        sigma: scale of gaussian and discretised_logistic: a number > 0 (1 = the data's standard deviation; images span
+        sigma: scale of gaussian and discretised_logistic: a number > 0 (1 is the data's standard deviation; images span
             2), learned (one number), per_pixel, or decoder (an output for each pixel).
         prior: p(z): normal (standard) or mixture (of Gaussians, learned with the rest).
-        components: Gaussians of a mixture prior, 1 or more; a few more than the data has modes.
+        components: Gaussians in a mixture prior, 1 or more; a few more than the data has modes.
         beta: weight of the KL, 0 or more; 1 is the ELBO, more asks for a simpler code (beta-VAE).
-        kl_warm_up: share of the training, 0 to 1, over which the KL's weight rises from 0; helps where latents stay
+        kl_warm_up: fraction of the training, 0 to 1, over which the KL's weight rises from 0; helps where latents stay
             unused.
-        free_bits: nats a latent dimension that cost nothing, 0 or more; needs draws=1.
-        draws: draws of z an example in training, 1 or more; more than 1 is the importance-weighted bound (IWAE).
-        conditional: whether p(x | z, y) and q(z | x, y) see the label.
-        encoder: makes the posterior's network: (space, outputs, classes) -> Network, or a table of the posteriors.
-        decoder: makes the likelihood's network: (space, inputs, outputs_per_dim, classes) -> Network.
-        sampler: defaults of sampling.
+        free_bits: nats per latent dimension that cost nothing, 0 or more; needs draws=1.
+        draws: draws of z per example in training, 1 or more; more than 1 is the importance-weighted bound (IWAE).
+        conditional: whether p(x | z, y) and q(z | x, y) depend on the label.
+        encoder: builds the network of q(z | x): (space, outputs, classes) -> Network; or a table with one posterior per
+            example.
+        decoder: builds the network of p(x | z): (space, inputs, outputs_per_dim, classes) -> Network.
+        sampler: what sampling does unless asked otherwise.
 
     Raises:
         UsageError: where options do not fit the data or each other.

@@ -1,11 +1,13 @@
 """VAE-GAN: a variational autoencoder whose measure of likeness is learned by a critic."""
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 
 import torch
 from pydantic import NonNegativeFloat, PositiveInt
 from torch import Tensor, nn
 
+from gentool import nn as networks
 from gentool.batch import Batch
 from gentool.errors import UsageError
 from gentool.models.base import GenerativeModel, Loss, Metrics, Minimizer
@@ -30,14 +32,14 @@ class VAEGAN(GenerativeModel):
         space: the data's facts.
         latent_dim: dimensions of z, 1 or more.
         objective: of critic and decoder: minimax, non_saturating, least_squares, hinge or wasserstein.
-        beta: weight of the KL in what the encoder minimises, 0 or more.
-        likeness_weight: of the likeness in what the decoder minimises, 0 or more: less looks more like data, more like
-            the input.
-        features: numbers in which the critic sees likeness, 1 or more.
-        encoder: makes the posterior's network: (space, outputs, classes) -> Network.
-        decoder: makes G: (space, latent_dim, classes) -> network of (z, y).
-        critic: makes phi: (space, outputs, classes) -> Network.
-        sampler: defaults of sampling.
+        beta: weight of the KL in the encoder's loss, 0 or more.
+        likeness_weight: weight of the likeness in the decoder's loss, 0 or more; less makes samples look more like
+            data, more makes reconstructions closer to the input.
+        features: critic features in which likeness is measured, 1 or more.
+        encoder: builds the network of q(z | x): (space, outputs, classes) -> Network.
+        decoder: builds G: (space, latent_dim, classes) -> network of (z, y).
+        critic: builds phi: (space, outputs, classes) -> Network.
+        sampler: what sampling does unless asked otherwise.
 
     Raises:
         UsageError: where options do not fit the data.
@@ -55,9 +57,13 @@ class VAEGAN(GenerativeModel):
         beta: NonNegativeFloat = 1.0,
         likeness_weight: NonNegativeFloat = 0.1,
         features: PositiveInt = 64,
-        encoder: Callable[..., Network],
-        decoder: Callable[..., nn.Module],
-        critic: Callable[..., Network],
+        encoder: Callable[..., Network] = partial(networks.encoder, kind="auto", hidden_features=(256,)),
+        decoder: Callable[..., nn.Module] = partial(
+            networks.generator, kind="auto", hidden_features=(256, 256), hidden_channels=(32, 64, 128)
+        ),
+        critic: Callable[..., Network] = partial(
+            networks.encoder, kind="auto", hidden_features=(256,), activation="leaky_relu"
+        ),
         sampler: Sampler = SAMPLER,
     ) -> None:
         super().__init__(space, sampler)

@@ -1,7 +1,6 @@
 """VQ-VAE: a grid of codes from a learned codebook, and a prior over the codes that is trained after it."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from functools import partial
 from math import log
 from typing import Annotated, Any, Literal, NamedTuple
@@ -12,10 +11,12 @@ from torch import Tensor, nn
 from typing_extensions import TypedDict
 
 from gentool.batch import Batch
+from gentool.models.autoregressive import Autoregressive
 from gentool.models.base import GenerativeModel, HasLikelihood, Loss, Metrics, Minimizer, Pass
 from gentool.nn import Network
+from gentool.nn.pixelcnn import pixelcnn
 from gentool.nn.resnet import grid_decoder, grid_encoder
-from gentool.probability.codebook import Codebook, perplexity
+from gentool.probability.codebook import Codebook, perplexity, space_of_codes
 from gentool.probability.likelihoods import Name, Sigma, likelihood_for
 from gentool.space import DataSpace
 
@@ -62,21 +63,22 @@ class VQVAE(GenerativeModel):
 
     Args:
         space: the data's facts.
-        codes: vectors in the codebook, 2 or more; fewer are easier to learn a prior of.
+        codes: vectors in the codebook, 2 or more; a prior of fewer is easier to learn.
         latent_dim: dimensions of each vector, 1 or more.
         likelihood: p(x | z): bernoulli (2 levels), discretised_logistic or categorical (integer levels), gaussian
             (reals, or levels by the mass of their bins); auto: the first that fits.
-        sigma: scale of gaussian and discretised_logistic: a number > 0 (1 = the data's standard deviation; images span
+        sigma: scale of gaussian and discretised_logistic: a number > 0 (1 is the data's standard deviation; images span
             2), learned (one number), per_pixel, or decoder (an output for each pixel).
-        beta: weight of the commitment, 0 or more: how strongly features are drawn to their codes.
-        decay: of the running means that the codebook is made of, in [0, 1).
-        revive: a code used less than this share of uniform use moves to where features are, in [0, 1); 0: never.
-        autoencoder_share: share of the training, in (0, 1], that the autoencoder gets; the prior gets the rest.
-        conditional: whether the prior, and so p(x | y), sees the label.
-        encoder: makes the network to the grid: (space, latent_dim) -> Network.
-        decoder: makes the likelihood's network: (space, latent_dim, grid, outputs_per_dim) -> Network.
-        prior: makes the model of the codes: (space of the codes) -> a model with an exact likelihood.
-        sampler: defaults of sampling.
+        beta: weight of the commitment loss, 0 or more: how strongly features are pulled to their codes.
+        decay: of the moving averages that the codebook is made of, in [0, 1).
+        revive: a code used less than this fraction of uniform use is moved to where features are, in [0, 1); 0: never.
+        autoencoder_share: fraction of the training, in (0, 1], that the autoencoder gets; the prior gets the rest.
+        conditional: whether the prior, and so p(x | y), depends on the label.
+        encoder: builds the network to the grid of features: (space, latent_dim) -> Network.
+        decoder: builds the network of p(x | z): (space, latent_dim, grid, outputs_per_dim) -> Network.
+        prior: builds the model of the codes: (space of the codes) -> a model with an exact likelihood; where
+            conditional, it is given conditional=True.
+        sampler: what sampling does unless asked otherwise.
 
     Raises:
         UsageError: where options do not fit the data.
@@ -102,7 +104,11 @@ class VQVAE(GenerativeModel):
         conditional: bool = False,
         encoder: Callable[..., Network] = grid_encoder,
         decoder: Callable[..., Network] = grid_decoder,
-        prior: Callable[[DataSpace], Any],
+        prior: Callable[..., Any] = partial(
+            Autoregressive,
+            network=partial(pixelcnn, channels=64, blocks=6, window=3, first_window=5, head_channels=128, embedding=32),
+            likelihood="categorical",
+        ),
         sampler: Sampler = SAMPLER,
     ) -> None:
         super().__init__(space, sampler)
@@ -114,7 +120,8 @@ class VQVAE(GenerativeModel):
         with torch.no_grad():
             height, width = self.encoder(torch.zeros(1, *space.shape)).shape[2:]
         self.decoder = decoder(space, latent_dim, (height, width), self.observation.outputs_per_dim)
-        self.prior = prior(_space_of_codes(space, codes, (1, height, width)))
+        build = partial(prior, conditional=True) if conditional else prior
+        self.prior = build(space_of_codes(space, codes, (1, height, width)))
         self.prior.sampler = self.sampler  # one mapping, so that what a reader asks of sampling reaches the prior
         self.register_buffer("start", self.observation.start(), persistent=False)
 
@@ -295,9 +302,3 @@ class VQVAE(GenerativeModel):
     def reconstruct(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """Return the mean of p(x | z) at the codes of x; y changes nothing."""
         return self.observation.mean(self._outputs(self._encode(x).z))
-
-
-def _space_of_codes(space: DataSpace, codes: int, shape: tuple[int, int, int]) -> DataSpace:
-    """Return the space of the grids of codes of examples in `space`."""
-    loc, scale = torch.full(shape, (codes - 1) / 2), torch.full(shape, codes - 1.0)
-    return replace(space, shape=shape, levels=codes, loc=loc, scale=scale, vocabulary=())

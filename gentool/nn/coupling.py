@@ -82,8 +82,8 @@ def coupling_network(
         outputs: features or channels out.
         classes: number of classes of the labels given; 0 for none.
         hidden_features: points: units of each hidden layer.
-        hidden_channels: images: channels of every layer inside; the paper has 512.
-        pointwise_layers: images: 1x1 convolutions between the two of 3x3, 0 or more; the paper has 1.
+        hidden_channels: images: channels of every hidden layer; the paper has 512.
+        pointwise_layers: images: 1x1 convolutions between the two 3x3 ones, 0 or more; the paper has 1.
         activation: relu, leaky_relu, elu, gelu, silu, softplus or tanh.
 
     Returns:

@@ -39,13 +39,14 @@ def energy(
     Args:
         space: the data's facts.
         classes: number of classes of the labels given; 0 for none.
-        kind: auto is conv on images of 16 pixels and more, else mlp; resnet has residual blocks at every stage.
+        kind: mlp, conv, resnet (residual blocks at every stage); auto: conv on images of 16 pixels and more, else mlp.
         hidden_features: mlp: units of each layer; conv, resnet: of each layer after the stages.
         hidden_channels: conv, resnet: channels of each stage; each halves the image's sides.
         blocks: resnet: residual blocks of each stage, 0 or more.
-        octaves: mlp: sines and cosines of x at 1, 2, 4, … half turns a unit seen beside it; a few for narrow modes.
-        activation: silu, elu, gelu, softplus, tanh (smooth: chains follow the gradient), relu or leaky_relu.
-        spectral_norm: True: every layer's largest gain is held at 1.
+        octaves: mlp: sines and cosines of x at 1, 2, 4, … half turns per unit as further inputs; a few for narrow
+            modes.
+        activation: silu, elu, gelu, softplus, tanh (smooth, as chains follow the gradient), relu or leaky_relu.
+        spectral_norm: whether every layer's spectral norm is held at 1.
 
     Returns:
         A network with forward(x (batch, *space.shape), y (batch,) or None) -> (batch,); of points always in fp32, since

@@ -250,10 +250,10 @@ def made(
         classes: number of classes of the labels given; 0 for none.
         hidden_features: units of each hidden layer, 1 or more.
         activation: relu, leaky_relu, elu, gelu, silu, softplus or tanh.
-        order: of the dimensions: raster, reversed, random, or agnostic (each mask has an order of its own).
-        masks: sets of connections trained in turn, 1 or more; log p(x) is that of their mixture in equal parts.
-        direct: True: outputs also see the inputs before them directly.
-        residual: True: a hidden layer is added to the one before it where both have the same width.
+        order: of the dimensions: raster, reversed, random, or agnostic (each mask has its own).
+        masks: masks of connections trained in turn, 1 or more; p(x) is their equally weighted mixture.
+        direct: whether outputs are connected directly to the inputs before them, too.
+        residual: whether a hidden layer is added to the one before it where both have the same width.
 
     Returns:
         A network with forward(x (batch, *space.shape), y (batch,) or None) -> (batch, outputs_per_dim, *space.shape).

@@ -41,14 +41,13 @@ def pixelcnn(
         space: the data's facts.
         outputs_per_dim: numbers for each dimension of x.
         classes: number of classes of the labels given; 0 for none.
-        channels: of each of the two stacks; the paper's size is 16 on small images and more on larger.
-        blocks: residual blocks; each widens by half a window what a pixel sees to the left, above and to the right
-            above.
-        window: odd; a block sees the earlier half of the square of pixels of this side around its own.
-        first_window: odd; the same of the first layer.
+        channels: of each of the two stacks; the paper's size is 16 on small images and more on larger ones.
+        blocks: residual blocks; each widens the receptive field by half a window to the left, above and to the upper
+            right.
+        window: side of the square around a pixel of which a block sees the earlier half, odd.
+        first_window: that side for the first layer, odd.
         head_channels: of the layer between the last block and the outputs.
-        embedding: numbers a level is looked up as, where levels are names without an order (codes); 0: a level is one
-            number.
+        embedding: features that embed a level, where levels have no order (codes); 0: a level enters as one number.
 
     Returns:
         A network with forward(x (batch, *space.shape), y (batch,) or None) -> (batch, outputs_per_dim, *space.shape).

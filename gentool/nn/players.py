@@ -85,9 +85,10 @@ def generator(
         classes: number of classes of the labels given; 0 for none.
         kind: mlp, conv, resnet; auto: conv for images of 16 pixels and more, else mlp.
         hidden_features: mlp: units of each hidden layer.
-        hidden_channels: conv, resnet: channels of each stage in the critic's order; each halves the sides.
-        activation: mlp: relu, leaky_relu, elu, gelu, silu, softplus or tanh.
-        batch_norm: conv: whether layers are followed by batch norm; resnet always has it, mlp never.
+        hidden_channels: conv, resnet: channels of each stage in the critic's order (the generator goes from last to
+            first).
+        activation: mlp only: relu, leaky_relu, elu, gelu, silu, softplus or tanh.
+        batch_norm: conv only: whether layers are followed by batch norm; resnet always has it, mlp never.
 
     Returns:
         A network with forward(z (batch, latent_dim), y (batch,) or None) -> (batch, *space.shape), integer levels in
@@ -127,13 +128,13 @@ def critic(
         space: the data's facts.
         packing: examples seen together, one behind the other along the first axis of x.
         classes: number of classes of the labels given; 0 for none.
-        kind: auto is conv on images of 16 pixels and more, else mlp.
+        kind: mlp, conv, resnet; auto: conv on images of 16 pixels and more, else mlp.
         hidden_features: mlp: units of each hidden layer.
         hidden_channels: conv, resnet: channels of each stage; each halves the image's sides, rounding up.
         blocks: resnet: residual blocks after the stages, 0 or more.
-        activation: mlp: the activation's name; conv has leaky ReLU, resnet ReLU.
-        batch_norm: conv: after each layer but the first and the last.
-        spectral_norm: whether every layer's largest gain is held at 1.
+        activation: mlp only: relu, leaky_relu, elu, gelu, silu, softplus or tanh; conv has leaky ReLU, resnet ReLU.
+        batch_norm: conv only: whether batch norm follows each layer but the first and the last.
+        spectral_norm: whether every layer's spectral norm is held at 1.
 
     Returns:
         A network with forward(x (batch, packing * space.shape[0], *space.shape[1:]), y (batch,) or None) -> (batch,);

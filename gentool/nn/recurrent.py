@@ -36,9 +36,9 @@ def recurrent(
         classes: number of classes of the labels given; 0 for none.
         kind: lstm or gru.
         layers: recurrent layers, each reading the one below, 1 or more.
-        embedding_features: width of what stands for a symbol.
+        embedding_features: width of a symbol's embedding.
         hidden_features: width of each layer's state.
-        dropout: share set to zero in training before and after the layers, in [0, 1); 0.5 where the data is seen often.
+        dropout: fraction zeroed in training before and after the layers, in [0, 1); 0.5 where the data is seen often.
 
     Returns:
         A network with forward(x (batch, *space.shape), y (batch,) or None) -> (batch, outputs_per_dim, *space.shape).

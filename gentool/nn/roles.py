@@ -35,7 +35,8 @@ def encoder(
         space: the data's facts.
         outputs: features out; spatial: of each place.
         classes: number of classes of the labels given; 0 for none.
-        kind: auto is conv on images of 16 pixels and more, else mlp; spatial is conv that keeps the image's places.
+        kind: mlp, conv, spatial (conv that keeps the image's positions); auto: conv on images of 16 pixels and more,
+            else mlp.
         hidden_features: units of each fully connected layer, 1 or more; [] makes the map linear.
         hidden_channels: conv, spatial: channels of each stage; each halves the image's sides, rounding up.
         activation: relu, leaky_relu, elu, gelu, silu, softplus or tanh.
@@ -72,9 +73,11 @@ def decoder(
         inputs: features in; spatial: of each place.
         outputs_per_dim: numbers for each dimension of x.
         classes: number of classes of the labels given; 0 for none.
-        kind: auto is conv on images of 16 pixels and more, else mlp; spatial mirrors the encoder of that kind.
+        kind: mlp, conv, spatial (mirrors the encoder of that kind); auto: conv on images of 16 pixels and more, else
+            mlp.
         hidden_features: units of each fully connected layer, 1 or more; [] makes the map linear.
-        hidden_channels: conv only: channels of each stage in the encoder's order (the decoder goes from last to first).
+        hidden_channels: conv, spatial: channels of each stage in the encoder's order (the decoder goes from last to
+            first).
         activation: relu, leaky_relu, elu, gelu, silu, softplus or tanh.
 
     Returns:

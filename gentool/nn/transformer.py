@@ -38,9 +38,9 @@ def transformer(
         outputs_per_dim: numbers for each dimension of x.
         classes: number of classes of the labels given; 0 for none.
         layers: blocks of attention and a perceptron, 1 or more.
-        heads: of each attention; they divide features.
+        heads: attention heads of each block, a divisor of features.
         features: width of the residual stream.
-        dropout: share set to zero in training, in [0, 1); 0.2 where the data is seen often.
+        dropout: fraction zeroed in training, in [0, 1); 0.2 where the data is seen often.
 
     Returns:
         A network with forward(x (batch, *space.shape), y (batch,) or None) -> (batch, outputs_per_dim, *space.shape).

@@ -1,9 +1,12 @@
 """A codebook that follows what is assigned to it: k-means, online."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
+
+from gentool.space import DataSpace
 
 REBORN = 1.0
 """What a revived code counts for, in shares of uniform use: as much as any, so that it is given time to be found."""
@@ -105,3 +108,18 @@ def perplexity(counts: Tensor) -> Tensor:
 
 def _is_first() -> bool:
     return not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0
+
+
+def space_of_codes(space: DataSpace, codes: int, shape: tuple[int, int, int]) -> DataSpace:
+    """Return the space of grids of codes: integer levels, and the labels of the data.
+
+    Args:
+        space: of the examples that are encoded.
+        codes: vectors in the codebook.
+        shape: (1, height, width) of a grid.
+
+    Returns:
+        The space.
+    """
+    loc, scale = torch.full(shape, (codes - 1) / 2), torch.full(shape, codes - 1.0)
+    return replace(space, shape=shape, levels=codes, loc=loc, scale=scale, vocabulary=())

@@ -25,9 +25,9 @@ class PerExample(nn.Module):
         space: the data's facts; its `examples` are the rows.
         outputs: numbers a row: the means, then the log variances.
         classes: of the labels given; a row belongs to an example, and so to its label.
-        steps: inner steps a visit of a row, 1 or more; each costs four draws through the decoder.
-        rate: of those steps at the start of training; it falls to a tenth, so that the noise of single steps averages
-            out; in (0, 1].
+        steps: inner steps per visit of a row, 1 or more; each costs four draws through the decoder.
+        rate: size of those steps at the start of training, in (0, 1]; it falls to a tenth, so that the noise of single
+            steps averages out.
 
     Reference: Stochastic Variational Inference, Matthew Hoffman, David Blei, Chong Wang and John Paisley, 2013,
         https://arxiv.org/abs/1206.7051

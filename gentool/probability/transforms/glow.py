@@ -52,10 +52,10 @@ def glow(
     Args:
         space: the data's facts.
         classes: of the labels that networks and the last prior see; 0 for none.
-        steps: K: of actnorm, 1x1 convolution and coupling at each scale; the paper has 32.
-        scales: L, of images, at most: each halves the sides and lets half of the channels go.
-        bound: largest |log scale| of a coupling, > 0: neither direction can overflow.
-        network: of each coupling; see `AffineCouplings`.
+        steps: K, steps of flow (actnorm, 1x1 convolution, coupling) at each scale; the paper has 32.
+        scales: L, the most scales that images get: each halves the sides and factors out half of the channels.
+        bound: largest |log scale| of a coupling, > 0, so that neither direction overflows.
+        network: builds the network of each coupling; see `AffineCouplings`.
 
     Returns:
         A transform of (batch, *space.shape) to (batch, dims).

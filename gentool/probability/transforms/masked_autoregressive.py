@@ -86,9 +86,9 @@ def maf(
     Args:
         space: the data's facts; x is read as a vector.
         classes: of the labels that networks see; 0 for none.
-        blocks: autoregressive transforms, in alternating orders.
-        bound: largest |log scale| of one, > 0: neither direction can overflow.
-        network: of each; see `MakeConditioner`.
+        blocks: autoregressive transforms in alternating orders, 1 or more.
+        bound: largest |log scale| of a transform, > 0, so that neither direction overflows.
+        network: builds the network of each transform; see `MakeConditioner`.
 
     Returns:
         A transform of (batch, *space.shape) to (batch, dims).
@@ -111,12 +111,12 @@ def nsf(
     Args:
         space: the data's facts; x is read as a vector.
         classes: of the labels that networks see; 0 for none.
-        kind: autoregressive moves every dimension in each block, and draws one after the other; coupling: one half by
-            the other.
-        blocks: of splines in alternating orders; of couplings each block moves both halves.
-        bins: of a spline, 2 or more.
-        bound: a spline covers [-bound, bound], > 0; beyond is the identity.
-        network: of each; see `MakeConditioner`.
+        kind: autoregressive: a block moves each dimension given those before it, and samples them one by one; coupling:
+            one half given the other.
+        blocks: spline transforms in alternating orders, 1 or more; of couplings each block moves both halves.
+        bins: bins of a spline, 2 or more.
+        bound: a spline covers [-bound, bound], > 0, and is the identity beyond.
+        network: builds the network of each transform; see `MakeConditioner`.
 
     Returns:
         A transform of (batch, *space.shape) to (batch, dims).

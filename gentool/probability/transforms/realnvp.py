@@ -30,10 +30,11 @@ def realnvp(
     Args:
         space: the data's facts.
         classes: of the labels that networks see; 0 for none.
-        couplings: that alternate: in all on points; on images for the pixels and again for the channels of each scale.
-        scales: of images, at most: each halves the sides and lets half of the channels go.
-        bound: largest |log scale| of a coupling, > 0: neither direction can overflow.
-        network: of each coupling; see `AffineCouplings`.
+        couplings: alternating couplings: of points in all; of images over the pixels of each scale, and again over its
+            channels.
+        scales: the most scales that images get: each halves the sides and factors out half of the channels.
+        bound: largest |log scale| of a coupling, > 0, so that neither direction overflows.
+        network: builds the network of each coupling; see `AffineCouplings`.
 
     Returns:
         A transform of (batch, *space.shape) to (batch, dims).
