@@ -95,14 +95,22 @@ def _group(option: Option) -> list[str]:
 
 def _settled(value: Any, option: Option, context: Context, path: str) -> Any:
     if not option.variants and not option.group:
-        if isinstance(value, Mapping) and isinstance(option.default, Mapping) and "_target_" not in value:
-            value = {**option.default, **value}
-        return _inner(value, context, path)
+        return _inner(_over(option.default, value), context, path)
     if value is None and option.group and context.data is not None:
         value = {"kind": fitting(option.group, context.data)} if fitting(option.group, context.data) else None
     if isinstance(value, list):
         return [part(item, option, context, f"{path}.{i}") for i, item in enumerate(value)]
     return part(value, option, context, path)
+
+
+def _over(default: Any, value: Any) -> Any:
+    """Lay what was given over a default, at every depth; what names its own target or variant replaces it."""
+    if not isinstance(default, Mapping) or not isinstance(value, Mapping) or "_target_" in value:
+        return value
+    own = {*default, *_options(str(default.get("_target_", "")))}
+    if any(tag in value and tag not in own for tag in TAGS):
+        return value
+    return {**default, **{key: _over(default.get(key), inner) for key, inner in value.items()}}
 
 
 def part(value: Any, option: Option, context: Context, path: str) -> Any:

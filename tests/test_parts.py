@@ -73,6 +73,14 @@ def test_completing_twice_changes_nothing():
     assert completed(once, Context(data="small")) == once
 
 
+def test_one_option_given_leaves_the_others_of_a_default_within_a_default():
+    found = completed({"_target_": "gentool.models.vq_vae.VQVAE", "prior": {"network": {"channels": 8}}})["prior"]
+    network = found["network"]
+    assert found["likelihood"] == "categorical"
+    assert network["_target_"].endswith(".pixelcnn")
+    assert (network["channels"], network["blocks"]) == (8, 6)
+
+
 def test_a_stray_option_of_a_file_is_refused_too():
     config = {"_target_": "gentool.models.diffusion.Diffusion", "noise": {"kind": "cosine", "mean": 1.0}}
     with pytest.raises(UsageError, match="log_normal has it"):
