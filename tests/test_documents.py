@@ -14,7 +14,9 @@ from gentool.cli.arguments import read
 from gentool.cli.compose import composer, keywords, plain
 from gentool.cli.sweep import prepare
 from gentool.errors import GentoolError
+from gentool.options import TAGS
 from gentool.schema import check
+from gentool.signatures import signature
 from tests.test_readme import ROOT, commands
 
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -61,10 +63,19 @@ def composed(verb: str, *words: str) -> dict[str, Any]:
     return config
 
 
+def sampler_options(model: dict[str, Any]) -> set[str]:
+    """What may be asked of a model's sampler, or of the others that may be chosen in its place."""
+    described = signature(model["_target_"])
+    assert described is not None
+    targets = described.options["sampler"].variants.values()
+    others = {name for target in targets for name in getattr(signature(target), "options", {})}
+    return {*model["sampler"], *others, *(TAGS if targets else ())}
+
+
 def problems(text: str) -> list[str]:
     """What is wrong with the commands of a page. A reader's sampler is held against that of the model trained last."""
     found: list[str] = []
-    sampler: dict[str, Any] = {}
+    sampler: set[str] = set()
     for verb, *rest in typed(text):
         words = [re.sub(r"=(NAME|S)$", lambda name: STANDS_FOR[name[0]], word) for word in rest if "…" not in word]
         line = shlex.join(["gentool", verb, *rest])
@@ -74,8 +85,8 @@ def problems(text: str) -> list[str]:
             found.append(f"{line}: {error}")
             continue
         if verb == "train" and config:
-            sampler = config["model"]["sampler"]
-        unknown = set(config.get("sampler") or {}) - set(sampler)
+            sampler = sampler_options(config["model"])
+        unknown = set(config.get("sampler") or {}) - sampler
         if "definitions" in config:  # evaluate's
             unknown |= set(config["metrics"] or []) - {"full", *config["definitions"]}
         found += [f"{line}: {name}: unknown" for name in sorted(unknown)]
