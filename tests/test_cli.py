@@ -115,6 +115,7 @@ def test_list_of_one_model(capsys):
     assert main(["list", "model=vae"]) == 0
     text = capsys.readouterr().out
     assert re.search(r"^  model\.latent_dim=16 +\S+", text, re.MULTILINE)
+    assert re.search(r"^  model\.sampler\.temperature=1\.0 +\S+", text, re.MULTILINE)
     assert "https://arxiv.org/abs/1312.6114" in text
 
 

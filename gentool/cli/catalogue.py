@@ -171,6 +171,11 @@ def _completed(path: str, written: Mapping[str, Option], presets: Mapping[str, A
             found += _of_others(key, option, {option.key for option in found})
         elif stated is not None and stated.value:
             found.append(stated._replace(comment=_about(stated, option)))
+        elif isinstance(default, Mapping):
+            found += [
+                written.get(f"{key}.{inner}", Option(f"{key}.{inner}", _yaml(value), ""))
+                for inner, value in default.items()
+            ]
         elif default is not REQUIRED:
             found.append(Option(key, _yaml(default), _about(stated, option)))
             found += _of_others(key, option, set())
