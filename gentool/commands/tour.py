@@ -178,6 +178,15 @@ def _built(models: Iterable[str], words: Sequence[str]) -> tuple[dict[str, str],
 def _late(costs: Mapping[str, float], seconds: float, refused: Mapping[str, str], done: Sequence[str]) -> list[str]:
     """Name the models that there is no time for.
 
+    Args:
+        costs: seconds that starting and evaluating each model takes.
+        seconds: that there are.
+        refused: why a model does not fit the data, by model.
+        done: models that an earlier start of the same tour finished.
+
+    Returns:
+        Their names, the slowest first.
+
     Raises:
         UsageError: where none is left.
     """
@@ -213,7 +222,15 @@ def _jobs(plan: Plan, folder: Path, words: Sequence[str], measured: Sequence[str
 
 
 def _visit(ended: Iterator[Outcome], folder: Path, plan: Plan) -> list[str]:
-    """Say how each model ended, and return sentences about those that failed or came too late.
+    """Say how each model ended.
+
+    Args:
+        ended: the outcome of each model, as it ends.
+        folder: the tour's folder.
+        plan: which models there are.
+
+    Returns:
+        Sentences about the models that failed or were not begun.
 
     Raises:
         Interrupted: where a signal stopped the tour.
